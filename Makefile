@@ -1,0 +1,43 @@
+# Every task by its name. Each target sets up what it needs, in .venv.
+PYTHON ?= python3
+BIN    := .venv/bin
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: run test lab notebooks readme digits clean help
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: .venv/run  ## the main job: replace one library part at a time, print what changes (ARGS="--epochs 5")
+	@$(BIN)/mnist_walkthrough $(ARGS)
+
+test: .venv/dev  ## everything that must hold (ARGS="-k loader")
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+
+lab: .venv/dev  ## JupyterLab on the notebooks
+	@$(BIN)/jupyter lab --notebook-dir=nbs
+
+notebooks: .venv/dev  ## after an edit: format, export, run, save outputs, write README.md (NB="nbs/03_net.ipynb")
+	$(BIN)/ruff format nbs
+	$(BIN)/nbdev_export
+	$(BIN)/python tools/run_notebooks.py $(or $(NB),nbs)
+	$(BIN)/python tools/make_readme.py
+
+digits:  ## make digits.zip again from a folder of all MNIST PNGs (FROM=folder)
+	$(PYTHON) tools/make_digits.py $(FROM)
+
+clean:  ## remove all that the other targets made
+	rm -rf .venv build dist *.egg-info _proc _docs .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("needs CPython 3.11 or newer, found " + sys.version.split()[0] + "; try: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv .venv
+
+.venv/run: .venv/bin/python constraints.txt settings.ini setup.py
+	$(PIP) -e .
+	@touch $@
+
+.venv/dev: .venv/bin/python constraints.txt settings.ini setup.py
+	$(PIP) -e '.[dev]'
+	@touch $@ .venv/run
