@@ -9,6 +9,7 @@ __all__ = ['PREDICTORS', 'Decoder', 'cache_folder', 'digits', 'show_images', 'as
 
 # %% ../nbs/01_data.ipynb #imports-digits
 import hashlib
+import os
 import shutil
 from importlib.resources import files
 from io import BytesIO
@@ -268,6 +269,11 @@ class ImageDataset:
     def x(self) -> Tensor:
         "The images as rows in [0, 1], float32 [n, height * width]: the formula of `torchvision.transforms.ToTensor`."
         return self.images.flatten(1).float() / 255
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        "`(x, y)`, by the name that `TensorDataset` has for it."
+        return self.x, self.y
 
     def __len__(self) -> int:
         return len(self.y)
