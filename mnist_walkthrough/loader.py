@@ -107,7 +107,7 @@ def score(
 ) -> float:  # In [0, 1]
     "The share of a dataset that a model gets right, in one go; as scikit-learn's `score`."
     x, y = dataset[:]
-    return (model(x).argmax(1) == y).float().mean().item()
+    return float((model(x).argmax(1) == y).float().mean())
 
 # %% ../nbs/02_loader.ipynb #spread
 def spread(

@@ -68,14 +68,15 @@ def show_confusion(
     n = len(matrix)
     errors = matrix.clone().fill_diagonal_(0)
     fig, ax = plt.subplots(figsize=(5, 5), layout="constrained")
-    ax.imshow(errors.float().sqrt(), cmap="Oranges")
+    shade = errors.float().sqrt()
+    ax.imshow(shade, cmap="Oranges", vmin=0, vmax=2 * float(shade.max().clamp(min=1)))
     for i in range(n):
         for j in range(n):
             if matrix[i, j]:
                 ax.text(
                     j,
                     i,
-                    int(matrix[i, j]),
+                    str(int(matrix[i, j])),
                     ha="center",
                     va="center",
                     fontsize=9,

@@ -57,7 +57,9 @@ def clean(nb):
 def comparable(out):
     "An output as text: pictures by their presence, what may change left out."
     data = {k: "<picture>" if k.startswith("image/") else v for k, v in out.get("data", {}).items()}
-    text = "\n".join([out["output_type"], out.get("text", ""), *(f"{k}: {v}" for k, v in data.items())])
+    text = "\n".join(
+        [out["output_type"], out.get("text", ""), *(f"{k}: {v}" for k, v in data.items())]
+    )
     for pattern, replacement in VOLATILE:
         text = pattern.sub(replacement, text)
     return text
