@@ -13,7 +13,7 @@ from mnist_walkthrough.learner import load_split, train_with
 from mnist_walkthrough.net import max_difference
 
 STAGES = ("data", "loader", "net", "optimizer", "loss", "metric", "learner")
-ROW = "{:14} {:>10} {:>15} {:>9} {:>19}"
+ROW = "{:16} {:>10} {:>15} {:>9} {:>19}"
 HEADER = ROW.format("parts", "train loss", "valid accuracy", "seconds", "largest difference")
 
 
@@ -38,6 +38,7 @@ def walk(folder: Path, n_epochs: int, seed: int) -> None:
         f"{len(train)} images to train on, {len(valid)} to test on; {n_epochs} epochs, seed {seed}"
     )
     print(HEADER, flush=True)
+    models = []
     for k in range(len(STAGES) + 1):
         own, name = set(STAGES[:k]), f"+ own {STAGES[k - 1]}" if k else "all library"
         start = time.perf_counter()
@@ -45,8 +46,8 @@ def walk(folder: Path, n_epochs: int, seed: int) -> None:
         epochs = tqdm(range(n_epochs), desc=name, unit="epoch", leave=False, disable=None)
         run = train_with(own, train, valid, epochs, seed)
         seconds = time.perf_counter() - start
-        library = run.model if k == 0 else library
-        difference = max_difference(run.model, library)
+        models.append(run.model)
+        difference = max_difference(run.model, models[0])
         shown = f"{difference:.1e}" if difference else "none"
         row = (name, f"{run.train_loss:.4f}", f"{run.accuracy:.1%}", f"{seconds:.2f} s", shown)
         print(ROW.format(*row), flush=True)

@@ -68,7 +68,7 @@ def show_images(
     for ax in axes.flat:
         ax.axis("off")
     for ax, image in zip(axes.flat, images, strict=False):
-        ax.imshow(image, cmap="gray", vmin=float(images.min()), vmax=float(images.max()))
+        ax.imshow(image.numpy(), cmap="gray", vmin=float(images.min()), vmax=float(images.max()))
     for ax, title in zip(axes.flat, titles if titles is not None else [], strict=False):
         ax.set_title(str(title), fontsize=9)
 
@@ -76,7 +76,7 @@ def show_images(
 def as_squares(
     images: Tensor,  # [n, height, width], [n, side * side], or one of them
 ) -> Tensor:  # [n, height, width], on the CPU, without gradient
-    "Images as a stack; raises `ValueError` when rows have no whole side."
+    "Images as a stack, a square of two axes being one image; raises `ValueError` when rows have no whole side."
     images = images.detach().cpu()
     if images.ndim == 2 and images.shape[0] == images.shape[1]:
         images = images[None]

@@ -69,7 +69,7 @@ def show_confusion(
     errors = matrix.clone().fill_diagonal_(0)
     fig, ax = plt.subplots(figsize=(5, 5), layout="constrained")
     shade = errors.float().sqrt()
-    ax.imshow(shade, cmap="Oranges", vmin=0, vmax=2 * float(shade.max().clamp(min=1)))
+    ax.imshow(shade.numpy(), cmap="Oranges", vmin=0, vmax=2 * float(shade.max().clamp(min=1)))
     for i in range(n):
         for j in range(n):
             if matrix[i, j]:

@@ -1,0 +1,183 @@
+import struct
+import zlib
+
+import pytest
+import torch
+from PIL import Image
+
+from mnist_walkthrough import ImageDataset, decode_png, digits, show_images
+from mnist_walkthrough.data import as_squares, by_number, class_files, decode_with_pillow
+
+
+def chunk(kind, content):
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )
+
+
+def png(header, rows, *, end=True):
+    parts = [chunk(b"IHDR", struct.pack(">IIBBBBB", *header)), chunk(b"IDAT", zlib.compress(rows))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + (chunk(b"IEND", b"") if end else b"")
+
+
+def folder_of_images(path, sizes, mode="L"):
+    "A data set {class: [size of each image]}; pixel values tell class and number."
+    for label, shapes in sizes.items():
+        (path / str(label)).mkdir(parents=True)
+        for i, size in enumerate(shapes):
+            colour = (10 * label + i) if mode == "L" else (1, 2, 3)
+            Image.new(mode, size, colour).save(path / str(label) / f"{i}.png")
+    return path
+
+
+@pytest.mark.parametrize("filter_type", range(5))
+def test_each_filter_on_random_pixels_and_any_size(filter_type):
+    "Encode with one filter by the formula of the specification, decode with ours and with Pillow."
+    from mnist_walkthrough.data import PREDICTORS
+
+    g = torch.Generator().manual_seed(filter_type)
+    for height, width in ((1, 1), (1, 9), (9, 1), (5, 7)):
+        pixels = torch.randint(256, (height, width), generator=g, dtype=torch.uint8)
+        p = torch.nn.functional.pad(pixels.int(), (1, 0, 1, 0)).tolist()
+        rows = bytearray()
+        for i in range(1, height + 1):
+            rows.append(filter_type)
+            for j in range(1, width + 1):
+                guess = PREDICTORS[filter_type](p[i][j - 1], p[i - 1][j], p[i - 1][j - 1])
+                rows.append((p[i][j] - guess) % 256)
+        data = png((width, height, 8, 0, 0, 0, 0), bytes(rows))
+        assert torch.equal(decode_png(data), pixels)
+        assert torch.equal(decode_with_pillow(data), pixels)
+
+
+ONE = (1, 1, 8, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not a PNG"),
+        (b"GIF89a", "not a PNG: it starts with b'GIF89a'"),
+        (b"\x89PNG\r\n\x1a\n", "cut off"),
+        (png(ONE, b"\0\0", end=False), "cut off"),
+        (png(ONE, b"\0\0")[:-1], "IEND.*checksum"),
+        (png((1, 1, 16, 0, 0, 0, 0), b"\0\0\0"), "bit depth 16"),
+        (png((1, 1, 4, 0, 0, 0, 0), b"\0\0"), "bit depth 4"),
+        (png((1, 1, 8, 2, 0, 0, 0), b"\0\0\0\0"), "colour type 2"),
+        (png((1, 1, 8, 3, 0, 0, 0), b"\0\0"), "colour type 3"),
+        (png((1, 1, 8, 0, 0, 0, 1), b"\0\0"), "interlacing 1"),
+        (png(ONE, b"\5\0"), "filter type 5"),
+        (png(ONE, b"\0"), "promises 2 bytes of rows, the data holds 1"),
+        (png(ONE, b"\0" * 1000), "holds more"),
+        (png((2**31 - 1, 2**31 - 1, 8, 0, 0, 0, 0), b"\0" * 10), "holds 10"),
+        (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", *ONE)) + chunk(b"IDAT", b"no") + chunk(b"IEND", b""), "compressed data is damaged"),
+    ],
+)  # fmt: skip
+def test_what_is_no_8_bit_grey_png_is_refused_with_a_reason(data, message):
+    with pytest.raises(ValueError, match=message):
+        decode_png(data)
+
+
+@pytest.mark.parametrize("decoder", [decode_png, decode_with_pillow])
+def test_cut_off_at_every_byte_is_refused(decoder):
+    data = (digits() / "training" / "0" / "75.png").read_bytes()
+    for n in range(len(data)):
+        with pytest.raises((ValueError, OSError)):
+            decoder(data[:n])
+
+
+def test_numbers_in_names_are_numbers():
+    from pathlib import Path
+
+    names = ["10", "9", "2", "b2", "b10", "100"]
+    assert [p.name for p in sorted(map(Path, names), key=by_number)] == [
+        "2",
+        "9",
+        "10",
+        "100",
+        "b2",
+        "b10",
+    ]
+
+
+@pytest.mark.parametrize("decoder", [decode_png, decode_with_pillow])
+def test_classes_and_files_by_number_with_their_labels(tmp_path, decoder):
+    folder = folder_of_images(tmp_path, {10: [(3, 2)] * 12, 2: [(3, 2)] * 11})
+    (folder / ".DS_Store").write_text("no image")
+    (folder / "2" / "notes.txt").write_text("no image")
+    data = ImageDataset(folder, (2, 3), decoder=decoder)
+    assert data.y.tolist() == [2] * 11 + [10] * 12
+    assert data.images[:, 0, 0].tolist() == [*range(20, 31), *range(100, 112)]
+    assert (data.images.dtype, data.x.dtype, data.y.dtype) == (
+        torch.uint8,
+        torch.float32,
+        torch.int64,
+    )
+    assert data.x.shape == (23, 6)
+    assert torch.equal(data.x, data.images.reshape(23, 6) / 255)
+    assert repr(data) == f"ImageDataset({folder.name}: 23 images 2 x 3, 11-12 per class)"
+
+
+def test_num_samples_counts_per_class():
+    data = ImageDataset(digits() / "training", num_samples=3)
+    assert data.y.tolist() == [c for c in range(10) for _ in range(3)]
+    assert repr(data) == "ImageDataset(training: 30 images 28 x 28, 3 per class)"
+
+
+def test_indexing_and_files_read_once(monkeypatch):
+    data = ImageDataset(digits() / "testing", num_samples=2)
+    monkeypatch.setattr("pathlib.Path.read_bytes", None)
+    for i in (3, slice(2, 5), torch.tensor([4, 4, 0]), torch.arange(20) % 2 == 0):
+        x, y = data[i]
+        assert torch.equal(x, data.x[i])
+        assert torch.equal(y, data.y[i])
+    assert len(data) == 20
+    assert data.tensors[0] is data.x
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda p: p / "none", FileNotFoundError, "no folder .*none"),
+        (lambda p: p, ValueError, "no class folders"),
+        (lambda p: folder_of_images(p, {0: []}), ValueError, "0: 0 PNG files"),
+        (lambda p: folder_of_images(p, {0: [(28, 28), (28, 27)]}), ValueError, r"1.png: \[27, 28\] pixels, expected \[28, 28\]"),
+        (lambda p: folder_of_images(p, {0: [(28, 28)]}, "RGB"), ValueError, "0.png: expected 8-bit greyscale"),
+    ],
+)  # fmt: skip
+def test_a_bad_folder_is_refused_with_a_reason(tmp_path, make, error, message):
+    with pytest.raises(error, match=message):
+        ImageDataset(make(tmp_path))
+
+
+def test_other_bad_input(tmp_path):
+    (tmp_path / "seven").mkdir()
+    with pytest.raises(ValueError, match=r"class folders are numbers, found \['seven'\]"):
+        class_files(tmp_path)
+    with pytest.raises(ValueError, match="100 PNG files, need 101"):
+        class_files(digits() / "training", 101)
+
+
+def test_squares_from_everything():
+    rows = torch.rand(3, 16)
+    assert torch.equal(as_squares(rows), rows.reshape(3, 4, 4))
+    assert torch.equal(as_squares(rows[0]), rows[:1].reshape(1, 4, 4))
+    assert as_squares(torch.rand(5, 4, 7)).shape == (5, 4, 7)
+    assert as_squares(torch.rand(28, 28)).shape == (1, 28, 28)
+    for bad in (torch.rand(3, 15), torch.rand(0), torch.rand(0, 4, 4), torch.rand(1, 1, 4, 4)):
+        with pytest.raises(ValueError, match="expected images"):
+            as_squares(bad)
+
+
+@pytest.mark.parametrize("n", [1, 3, 10, 23])
+def test_show_images_shows_all_with_their_titles(n):
+    import matplotlib.pyplot as plt
+
+    show_images(torch.rand(n, 49), titles=range(n))
+    axes = plt.gcf().axes
+    assert [ax.get_title() for ax in axes[:n]] == [str(i) for i in range(n)]
+    assert sum(bool(ax.images) for ax in axes) == n
+    plt.close("all")

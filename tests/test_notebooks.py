@@ -1,0 +1,99 @@
+"Every notebook runs from top to bottom in a fresh kernel, offline, and still prints what it has saved."
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import pytest
+from run_notebooks import clean, execute, stale
+
+NOTEBOOKS = sorted(Path(__file__).resolve().parent.parent.glob("nbs/*.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def executed(offline):
+    "All notebooks, running two at a time: {path: future of the executed notebook}."
+    patch = pytest.MonkeyPatch()
+    for name, value in offline.items():
+        patch.setenv(name, value)
+    patch.setenv("OMP_NUM_THREADS", "1")
+    with ThreadPoolExecutor(2) as pool:
+        yield {path: pool.submit(execute, path) for path in NOTEBOOKS}
+    patch.undo()
+
+
+def test_all_are_there():
+    names = ["data", "loader", "net", "optimizer", "loss", "metric", "learner"]
+    expected = [f"{i:02}_{name}" for i, name in enumerate(names, 1)] + ["index"]
+    assert [path.stem for path in NOTEBOOKS] == expected
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs_and_is_fresh(path, executed):
+    saved, fresh = nbformat.read(path, as_version=4), executed[path].result()
+    assert not stale(saved, fresh), "\n".join(stale(saved, fresh))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_is_clean(path):
+    "As `make notebooks` leaves it: no execution counts, no foreign metadata, no warnings."
+    nb = nbformat.read(path, as_version=4)
+    cleaned = copy.deepcopy(nb)
+    clean(cleaned)
+    assert nbformat.writes(cleaned) + "\n" == path.read_text(encoding="utf-8")
+    for cell in nb.cells:
+        for out in cell.get("outputs", []):
+            assert out.output_type != "error"
+            assert out.get("name") != "stderr", f"{cell.id} warns: {out.text}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_picture_has_a_text_and_every_code_cell_is_short(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        pictures = [o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+        assert not pictures or "#| fig-alt:" in cell.source, f"{cell.id} has a picture without text"
+        assert cell.cell_type != "code" or len(cell.source.splitlines()) <= 60, cell.id
+
+
+def changed(path, before, after):
+    "A saved notebook, and one in which an output reads otherwise."
+    saved = nbformat.read(path, as_version=4)
+    fresh = copy.deepcopy(saved)
+    cell = next(
+        c for c in fresh.cells if any(before in o.get("text", "") for o in c.get("outputs", []))
+    )
+    for out in cell.outputs:
+        out["text"] = out["text"].replace(before, after)
+    return stale(saved, fresh)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_stale"),
+    [
+        ("84.1 ± 1.0 %", "84.5 ± 1.0 %", False),
+        ("84.1 ± 1.0 %", "85.1 ± 1.0 %", True),
+        ("84.1 ± 1.0 %", "84.1 ± 1.1 %", True),
+        ("shuffled:", "sorted:", True),
+        ("20 steps", "21 steps", True),
+    ],
+)
+def test_stale_outputs_are_noticed(root, before, after, is_stale):
+    assert bool(changed(root / "nbs" / "02_loader.ipynb", before, after)) == is_stale
+
+
+def test_times_are_ignored_and_missing_pictures_are_not(root):
+    path = root / "nbs" / "02_loader.ipynb"
+    saved = nbformat.read(path, as_version=4)
+    fresh = copy.deepcopy(saved)
+    cost = next(c for c in fresh.cells if c.id == "cost")
+    cost.outputs[0]["text"] = cost.outputs[0]["text"].replace("1", "2")
+    assert cost.outputs != next(c for c in saved.cells if c.id == "cost").outputs
+    assert not stale(saved, fresh)
+    next(c for c in fresh.cells if c.id == "cost-picture").outputs = []
+    assert stale(saved, fresh)
+
+
+def test_offline_means_offline(python):
+    done = python("import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)")
+    assert "tests run without network" in done.stderr

@@ -1,0 +1,80 @@
+"What is generated is what it is generated from; lint and types pass."
+
+import filecmp
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+HANDWRITTEN = {"__init__.py", "cli.py"}
+
+
+def test_package_is_what_the_notebooks_export(root, tmp_path):
+    copy = tmp_path / "copy"
+    package = copy / "mnist_walkthrough"
+    shutil.copytree(root / "nbs", copy / "nbs")
+    shutil.copytree(
+        root / "mnist_walkthrough", package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copy(root / "settings.ini", copy)
+    for module in package.glob("*.py"):
+        if module.name not in HANDWRITTEN:
+            module.unlink()
+    subprocess.run([BIN / "nbdev_export"], cwd=copy, check=True)
+    names = {p.name for p in package.glob("*.py")}
+    assert names == {p.name for p in (root / "mnist_walkthrough").glob("*.py")}
+    _, different, missing = filecmp.cmpfiles(
+        package, root / "mnist_walkthrough", names, shallow=False
+    )
+    assert (different, missing) == ([], [])
+
+
+def test_a_module_imports_only_modules_before_it(root):
+    stages = [re.sub(r"^\d+_", "", p.stem) for p in sorted((root / "nbs").glob("0*.ipynb"))]
+    for i, stage in enumerate(stages):
+        source = (root / "mnist_walkthrough" / f"{stage}.py").read_text(encoding="utf-8")
+        used = set(re.findall(r"from mnist_walkthrough\.(\w+) import", source))
+        assert used <= set(stages[:i]), f"{stage} imports {used - set(stages[:i])}"
+
+
+def test_readme_is_what_the_index_gives(root, tmp_path):
+    subprocess.run([sys.executable, root / "tools" / "make_readme.py", tmp_path], check=True)
+    assert (tmp_path / "README.md").read_text() == (root / "README.md").read_text()
+    made, kept = (
+        {p.name: p.read_bytes() for p in d.glob("README_files/*")} for d in (tmp_path, root)
+    )
+    assert made == kept
+    assert made
+
+
+@pytest.mark.parametrize("page", ["README.md", "nbs/index.ipynb"])
+def test_links_of_the_home_page_lead_somewhere(root, page):
+    text = (root / page).read_text(encoding="utf-8")
+    links = {link for link in re.findall(r"\]\(([^)#]+)", text) if not link.startswith("http")}
+    assert len(links) > 7
+    assert not [link for link in links if not ((root / page).parent / link).exists()]
+
+
+def test_pictures_of_the_readme_have_a_text(root):
+    texts = re.findall(r"!\[(.*?)\]", (root / "README.md").read_text(encoding="utf-8"))
+    assert texts
+    assert all(len(text) > 40 for text in texts)
+
+
+@pytest.mark.parametrize(
+    "command", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join
+)
+def test_lint_format_types(root, command):
+    done = subprocess.run(
+        [BIN / command[0], *command[1:]], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_version_is_one(root):
+    version = re.search(r"^version = (.+)$", (root / "settings.ini").read_text(), re.M)[1]
+    assert f'__version__ = "{version}"' in (root / "mnist_walkthrough" / "__init__.py").read_text()
