@@ -38,7 +38,7 @@ class DataLoader:
         generator: torch.Generator
         | None = None,  # Draws the permutations; torch's global one when None
     ) -> None:
-        if isinstance(dataset, tuple | list) and all(isinstance(t, Tensor) for t in dataset):
+        if isinstance(dataset, tuple | list) and len(dataset) and isinstance(dataset[0], Tensor):
             dataset = as_dataset(*dataset)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size is a whole number from 1 on, got {batch_size!r}")
@@ -50,8 +50,8 @@ class DataLoader:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         n = len(self.dataset)
         order = torch.randperm(n, generator=self.generator) if self.shuffle else torch.arange(n)
-        for i in order[: len(self) * self.batch_size].split(self.batch_size):
-            yield gather(self.dataset, i)
+        for at in range(0, len(self) * self.batch_size, self.batch_size):
+            yield gather(self.dataset, order[at : at + self.batch_size])
 
     def __len__(self) -> int:
         n, b = len(self.dataset), self.batch_size

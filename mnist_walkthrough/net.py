@@ -105,9 +105,12 @@ def mlp(
 @torch.no_grad()
 def max_difference(
     a: nn.Module,  # Any net
-    b: nn.Module,  # A net with parameters of the same shapes, in the same order
+    b: nn.Module,  # A net with parameters of the same shapes, in this order
 ) -> float:
-    "The largest absolute difference in any parameter of two nets."
+    "The largest absolute difference in any parameter; raises `ValueError` when the nets differ in shape."
+    shapes = [[list(p.shape) for p in net.parameters()] for net in (a, b)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"nets of different shapes: {shapes[0]} and {shapes[1]}")
     pairs = zip(a.parameters(), b.parameters(), strict=True)
     return max((p - q).abs().max().item() for p, q in pairs)
 
