@@ -1,7 +1,8 @@
 "Every notebook runs from top to bottom in a fresh kernel, offline, and still prints what it has saved."
 
 import copy
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import nbformat
@@ -18,7 +19,7 @@ def executed(offline):
     for name, value in offline.items():
         patch.setenv(name, value)
     patch.setenv("OMP_NUM_THREADS", "1")
-    with ThreadPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         yield {path: pool.submit(execute, path) for path in NOTEBOOKS}
     patch.undo()
 

@@ -21,7 +21,7 @@ from nbclient.exceptions import CellExecutionError
 from nbdev.clean import clean_nb
 
 VOLATILE = [  # what may differ from run to run
-    (re.compile(r"\d+(\.\d+)?\s?(ns|µs|ms|s)\b"), "<time>"),
+    (re.compile(r"\s*\b\d+(\.\d+)?\s?(ns|µs|ms|s)\b"), " <time>"),
     (re.compile(r" at 0x[0-9a-f]+"), ""),
 ]
 FLOAT = re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?|-?\d+e[+-]?\d+")
@@ -58,7 +58,7 @@ def comparable(out):
     "An output as text: pictures by their presence, what may change left out."
     data = {k: "<picture>" if k.startswith("image/") else v for k, v in out.get("data", {}).items()}
     text = "\n".join(
-        [out["output_type"], out.get("text", ""), *(f"{k}: {v}" for k, v in data.items())]
+        [out["output_type"], out.get("text", ""), *(f"{k}: {v}" for k, v in sorted(data.items()))]
     )
     for pattern, replacement in VOLATILE:
         text = pattern.sub(replacement, text)
@@ -69,7 +69,7 @@ def same(a, b):
     "Two texts agree: words and integers exactly, floats to a relative `REL`."
     pairs = zip(map(float, FLOAT.findall(a)), map(float, FLOAT.findall(b)), strict=False)
     return FLOAT.sub("#", a) == FLOAT.sub("#", b) and all(
-        abs(u - v) <= REL * max(abs(u), abs(v)) for u, v in pairs
+        u == v or abs(u - v) <= REL * max(abs(u), abs(v)) for u, v in pairs
     )
 
 
