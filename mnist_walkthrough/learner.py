@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import length_hint
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -234,7 +235,8 @@ class Progress(Callback):
 
     def before_fit(self, learner: Loop) -> None:
         watched = sys.stdout.isatty() or type(sys.stdout).__module__ == "ipykernel.iostream"
-        self.bar = tqdm(unit=" batches", leave=False, file=sys.stdout, disable=not watched)
+        n = length_hint(learner.train_dl) * learner.n_epochs or None
+        self.bar = tqdm(total=n, unit="batch", leave=False, file=sys.stdout, disable=not watched)
         self.is_first = True
 
     def before_step(self, learner: Loop) -> None:
