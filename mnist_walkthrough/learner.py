@@ -211,9 +211,10 @@ class Learner(Loop, Weights):
         return evaluate(self.model, self.valid_dl, self.measured)
 
     def predict(
-        self, x: Tensor
-    ) -> Tensor:  # Logits: `.argmax(1)` classes, `.softmax(1)` probabilities
-        "The model's answer to rows [n, ...], in eval mode, without gradients."
+        self,
+        x: Tensor,  # What the model takes, [n, ...]
+    ) -> Tensor:  # Logits [n, n_classes]: `.argmax(1)` classes, `.softmax(1)` probabilities
+        "The model's answer, in eval mode, without gradients."
         with eval_mode(self.model):
             return self.model(x)  # type: ignore[no-any-return]
 
