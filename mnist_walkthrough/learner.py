@@ -167,9 +167,11 @@ def fitting(
     own, loop.callbacks = loop.callbacks, [*loop.callbacks, *callbacks]
     try:
         loop.call("before_fit")
-        yield
+        try:
+            yield
+        finally:
+            loop.call("after_fit")
     finally:
-        loop.call("after_fit")
         loop.callbacks = own
 
 # %% ../nbs/07_learner.ipynb #learner

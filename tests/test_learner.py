@@ -248,3 +248,14 @@ def test_plot_history_draws_every_column():
     assert [line.get_label() for line in metrics.lines] == ["accuracy"]
     assert list(metrics.lines[0].get_ydata()) == [row["accuracy"] for row in fitted.history]
     plt.close("all")
+
+
+def test_an_error_in_before_fit_is_the_one_that_is_seen():
+    class Broken(Callback):
+        def before_fit(self, learner):
+            raise RuntimeError("broken callback")
+
+    broken = learner([Broken()])
+    with pytest.raises(RuntimeError, match="broken callback"):
+        broken.fit(1)
+    assert len(broken.callbacks) == 1
