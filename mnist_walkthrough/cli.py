@@ -25,6 +25,9 @@ def load(folder: Path, own: bool) -> list[TensorDataset]:
         raise ValueError(
             f"{folder}: images of {sizes[0]} pixels in training, of {sizes[1]} in testing"
         )
+    labels = [set(split.tensors[1].tolist()) for split in splits]
+    if not labels[1] <= labels[0]:
+        raise ValueError(f"{folder}: classes {sorted(labels[1] - labels[0])} are in testing only")
     return splits
 
 

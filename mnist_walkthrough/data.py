@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PREDICTORS', 'Decoder', 'cache_folder', 'digits', 'show_images', 'as_squares', 'png_chunks', 'paeth', 'unfilter',
-           'png_size', 'inflate', 'decode_png', 'by_number', 'class_files', 'decode_with_pillow', 'read_image',
-           'ImageDataset']
+           'png_size', 'inflate', 'png_rows', 'decode_png', 'by_number', 'class_files', 'decode_with_pillow',
+           'read_image', 'ImageDataset']
 
 # %% ../nbs/01_data.ipynb #imports-digits
 import hashlib
@@ -153,6 +153,8 @@ def png_size(
     if kinds[:1] != [b"IHDR"] or kinds[-1:] != [b"IEND"] or len(chunks[0][1]) != 13:
         raise ValueError("cut off: a PNG begins with a header (IHDR) and ends with IEND")
     width, height, *found = struct.unpack(">IIBBBBB", chunks[0][1])
+    if not (0 < width < 2**31 and 0 < height < 2**31):
+        raise ValueError(f"a size of {height} x {width} pixels is none that a PNG can have")
     if found != [8, 0, 0, 0, 0]:
         names = ("bit depth", "colour type", "compression", "filter method", "interlacing")
         got = ", ".join(f"{name} {value}" for name, value in zip(names, found, strict=True))
@@ -166,27 +168,37 @@ def inflate(
 ) -> bytes:
     "Decompress to exactly `size` bytes; raises `ValueError` when the stream is damaged or holds more or less."
     try:
-        raw = zlib.decompressobj().decompress(compressed, size + 1)
+        stream = zlib.decompressobj()
+        raw = stream.decompress(compressed, size + 1)
     except zlib.error as error:
         raise ValueError(f"compressed data is damaged: {error}") from None
     if len(raw) != size:
         found = "more" if len(raw) > size else str(len(raw))
         raise ValueError(f"the header promises {size} bytes of rows, the data holds {found}")
+    if not stream.eof or stream.unused_data:
+        raise ValueError("compressed data is cut off, or something follows it")
     return raw
+
+# %% ../nbs/01_data.ipynb #png-rows
+def png_rows(
+    data: bytes,  # A whole PNG file: 8-bit greyscale, not interlaced
+) -> tuple[int, bytes]:  # The width in pixels; rows as stored, each after its filter type
+    "What a PNG stores, with all that can be verified without decoding it verified; raises `ValueError`."
+    chunks = list(png_chunks(data))
+    height, width = png_size(chunks)
+    compressed = b"".join(content for kind, content in chunks if kind == b"IDAT")
+    return width, inflate(compressed, height * (1 + width))
 
 # %% ../nbs/01_data.ipynb #decode-png
 def decode_png(
     data: bytes,  # A whole PNG file: 8-bit greyscale, not interlaced
 ) -> Tensor:  # Pixels, uint8 [height, width]
     "Decode a PNG with nothing but `zlib`, as `np.array(Image.open(...))`; raises `ValueError` for any other file."
-    chunks = list(png_chunks(data))
-    height, width = png_size(chunks)
-    compressed = b"".join(content for kind, content in chunks if kind == b"IDAT")
-    raw = inflate(compressed, height * (1 + width))
+    width, raw = png_rows(data)
     rows = [bytes(width)]
     for at in range(0, len(raw), 1 + width):
         rows.append(unfilter(raw[at], raw[at + 1 : at + 1 + width], rows[-1]))
-    return torch.frombuffer(bytearray().join(rows[1:]), dtype=torch.uint8).reshape(height, width)
+    return torch.frombuffer(bytearray().join(rows[1:]), dtype=torch.uint8).reshape(-1, width)
 
 # %% ../nbs/01_data.ipynb #imports-dataset
 import re
@@ -210,9 +222,13 @@ def class_files(
     folders = [f for f in data_path.iterdir() if f.is_dir() and not f.name.startswith(".")]
     if odd := [f.name for f in folders if not f.name.isdecimal()]:
         raise ValueError(f"{data_path}: class folders are numbers, found {sorted(odd)[:3]}")
-    found = {int(f.name): sorted(f.glob("*.png"), key=by_number) for f in folders}
-    if not found:
-        raise ValueError(f"{data_path}: no class folders 0, 1, ... in it")
+    found = {
+        int(f.name): sorted(f.glob("*.png"), key=lambda p: (by_number(p), p.name)) for f in folders
+    }
+    if not found or len(found) < len(folders):
+        raise ValueError(f"{data_path}: need class folders 0, 1, ..., each number once, in it")
+    if num_samples is not None and num_samples < 1:
+        raise ValueError(f"num_samples is 1 or more, or None for all, got {num_samples}")
     for label, pngs in found.items():
         if len(pngs) < (num_samples or 1):
             raise ValueError(
@@ -227,8 +243,8 @@ Decoder = Callable[[bytes], Tensor]
 def decode_with_pillow(
     data: bytes,  # A whole PNG file: 8-bit greyscale, not interlaced
 ) -> Tensor:  # Pixels, uint8 [height, width]
-    "Decode with Pillow what `png_chunks` and `png_size` let pass; raises `ValueError` or `OSError` for any other file."
-    png_size(list(png_chunks(data)))
+    "Decode with Pillow what `png_rows` lets pass; raises `ValueError` or `OSError` for any other file."
+    png_rows(data)
     with Image.open(BytesIO(data)) as image:
         return torch.from_numpy(np.array(image))
 
@@ -282,9 +298,7 @@ class ImageDataset:
         return self.x[i], self.y[i]
 
     def __repr__(self) -> str:
-        n, height, width = self.images.shape
-        per_class = sorted(set(self.y.unique(return_counts=True)[1].tolist()))
-        each = "-".join(str(k) for k in {per_class[0]: 0, per_class[-1]: 0})
-        return (
-            f"ImageDataset({self.data_path.name}: {n} images {height} x {width}, {each} per class)"
-        )
+        size = " x ".join(map(str, self.images.shape[1:]))
+        counts = self.y.unique(return_counts=True)[1].tolist()
+        each = "-".join(map(str, sorted({min(counts), max(counts)})))
+        return f"ImageDataset({self.data_path.name}: {len(self)} images {size}, {each} per class)"

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Sampler, TensorDataset
 
+from .data import ImageDataset
+
 # %% ../nbs/02_loader.ipynb #gather
 def gather(
-    dataset: Any,  # With `tensors` as in `TensorDataset`; or any other with `dataset[i]` a pair (x, y)
+    dataset: Any,  # `TensorDataset`, `ImageDataset`, or any other with `dataset[i]` a pair (x, y)
     i: Tensor,  # Row numbers, int64 [b]
 ) -> tuple[Tensor, Tensor]:  # (xb [b, ...], yb [b])
     "The rows `i` of a dataset as one batch; torch calls the second half `default_collate`."
-    if hasattr(dataset, "tensors"):
+    if isinstance(dataset, ImageDataset) or type(dataset) is TensorDataset:
         xb, yb = (t.index_select(0, i.to(t.device)) for t in dataset.tensors)
         return xb, yb
     xs, ys = zip(*(dataset[k] for k in i.tolist()), strict=True)
@@ -40,7 +42,7 @@ class DataLoader:
     ) -> None:
         if isinstance(dataset, tuple | list) and len(dataset) and isinstance(dataset[0], Tensor):
             dataset = as_dataset(*dataset)
-        if not isinstance(batch_size, int) or batch_size < 1:
+        if type(batch_size) is not int or batch_size < 1:
             raise ValueError(f"batch_size is a whole number from 1 on, got {batch_size!r}")
         if len(dataset) == 0:
             raise ValueError("the dataset is empty: there is nothing to load")

@@ -79,6 +79,7 @@ def find_nonfinite(
     batches: Iterable[tuple[Tensor, Tensor]],  # Batches (xb, yb)
 ) -> NonFinite | None:
     "Train until a number is not finite, and name the step, layer, operation and element; None when all are."
+    optimizer.zero_grad()
     for step, (xb, yb) in enumerate(batches):
         with Watch(model) as watch:
             loss = loss_fn(model(xb), yb)
@@ -108,6 +109,10 @@ def nll_loss(
     target: Tensor,  # Class indices, int64 [n], each in [0, n_classes)
 ) -> Tensor:  # Mean of -log_p at the targets, in nats, scalar
     "Negative log-likelihood, as `torch.nn.functional.nll_loss`; raises `ValueError` for a target that is no class."
+    if log_p.ndim != 2 or target.shape != log_p.shape[:1]:
+        raise ValueError(
+            f"need a class for each row, got {list(log_p.shape)} and {list(target.shape)}"
+        )
     outside = ((target < 0) | (target >= log_p.shape[1])).nonzero()
     if len(outside):
         i = int(outside[0])

@@ -17,9 +17,9 @@ def accuracy(
     target: Tensor,  # Class indices, int64 [n]
 ) -> Tensor:  # In [0, 1], scalar
     "The share of rows whose largest logit is that of the target; as torchmetrics' `MulticlassAccuracy(average='micro')`."
-    if len(logits) != len(target) or len(target) == 0:
+    if target.shape != logits.shape[:1] or len(target) == 0:
         raise ValueError(
-            f"need as many targets as rows, and one at least; got {len(logits)} rows, {len(target)} targets"
+            f"need a class for each row, and one at least; got {list(logits.shape)} and {list(target.shape)}"
         )
     return (logits.argmax(1) == target).float().mean()
 
@@ -56,6 +56,8 @@ def confusion_matrix(
 ) -> Tensor:  # Counts, int64 [n_classes, n_classes]: row the true class, column the answer
     "How often each class was given each answer; as torchmetrics' `MulticlassConfusionMatrix`."
     n = logits.shape[1]
+    if target.shape != logits.shape[:1] or ((target < 0) | (target >= n)).any():
+        raise ValueError(f"need a class from 0 to {n - 1} for each of {len(logits)} rows")
     return torch.bincount(target * n + logits.argmax(1), minlength=n * n).reshape(n, n)
 
 # %% ../nbs/06_metric.ipynb #show-confusion
@@ -65,7 +67,7 @@ def show_confusion(
     "A confusion matrix as a picture: the errors shaded, all counts written in."
     import matplotlib.pyplot as plt
 
-    n = len(matrix)
+    n, matrix = len(matrix), matrix.cpu()
     errors = matrix.clone().fill_diagonal_(0)
     fig, ax = plt.subplots(figsize=(5, 5), layout="constrained")
     shade = errors.float().sqrt()
@@ -103,4 +105,5 @@ def binomial_interval(
     p = n_right / n
     middle = p + z * z / (2 * n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+    low, high = ((middle + sign * half) / (1 + z * z / n) for sign in (-1, 1))
+    return max(low, 0.0), min(high, 1.0)

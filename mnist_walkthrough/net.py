@@ -96,6 +96,8 @@ def mlp(
     generator: torch.Generator | None = None,  # Draws them; torch's global one when None
 ) -> Sequential:
     "A multilayer perceptron: `Linear` layers with `ReLU` between them."
+    if len(sizes) < 2 or any(type(n) is not int or n < 1 for n in sizes):
+        raise ValueError(f"need two or more sizes, whole numbers from 1 on, got {sizes}")
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
         layers += [Linear(n_in, n_out, init_=init_, generator=generator), ReLU()]
@@ -112,7 +114,7 @@ def max_difference(
     if shapes[0] != shapes[1]:
         raise ValueError(f"nets of different shapes: {shapes[0]} and {shapes[1]}")
     pairs = zip(a.parameters(), b.parameters(), strict=True)
-    return max((p - q).abs().max().item() for p, q in pairs)
+    return torch.stack([(p - q).abs().max() for p, q in pairs]).max().item()
 
 # %% ../nbs/03_net.ipynb #init-unscaled
 @torch.no_grad()

@@ -28,7 +28,7 @@ def folder_of_images(path, sizes, mode="L"):
     for label, shapes in sizes.items():
         (path / str(label)).mkdir(parents=True)
         for i, size in enumerate(shapes):
-            colour = (10 * label + i) if mode == "L" else (1, 2, 3)
+            colour = (10 * int(label) + i) if mode == "L" else (1, 2, 3)
             Image.new(mode, size, colour).save(path / str(label) / f"{i}.png")
     return path
 
@@ -142,7 +142,7 @@ def test_indexing_and_files_read_once(monkeypatch):
     ("make", "error", "message"),
     [
         (lambda p: p / "none", FileNotFoundError, "no folder .*none"),
-        (lambda p: p, ValueError, "no class folders"),
+        (lambda p: p, ValueError, "need class folders"),
         (lambda p: folder_of_images(p, {0: []}), ValueError, "0: 0 PNG files"),
         (lambda p: folder_of_images(p, {0: [(28, 28), (28, 27)]}), ValueError, r"1.png: \[27, 28\] pixels, expected \[28, 28\]"),
         (lambda p: folder_of_images(p, {0: [(28, 28)]}, "RGB"), ValueError, "0.png: expected 8-bit greyscale"),
@@ -181,3 +181,26 @@ def test_show_images_shows_all_with_their_titles(n):
     assert [ax.get_title() for ax in axes[:n]] == [str(i) for i in range(n)]
     assert sum(bool(ax.images) for ax in axes) == n
     plt.close("all")
+
+
+def test_a_class_that_is_there_twice_is_refused(tmp_path):
+    folder = folder_of_images(tmp_path, {"1": [(2, 2)], "01": [(2, 2)]})
+    with pytest.raises(ValueError, match="each number once"):
+        class_files(folder)
+    with pytest.raises(ValueError, match="num_samples is 1 or more"):
+        class_files(digits() / "training", -2)
+
+
+@pytest.mark.parametrize("decoder", [decode_png, decode_with_pillow])
+def test_too_few_rows_and_a_cut_stream_are_refused(decoder):
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 2, 8, 0, 0, 0, 0))
+    for stream, message in (
+        (zlib.compress(b"\0\1"), "promises 4"),
+        (zlib.compress(b"\0\1\0\2")[:-4], "cut off"),
+        (zlib.compress(b"\0\1\0\2") + b"more", "something follows"),
+    ):
+        data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", stream) + chunk(b"IEND", b"")
+        with pytest.raises(ValueError, match=message):
+            decoder(data)
+    with pytest.raises(ValueError, match="none that a PNG can have"):
+        decoder(png((0, 1, 8, 0, 0, 0, 0), b""))

@@ -259,3 +259,40 @@ def test_an_error_in_before_fit_is_the_one_that_is_seen():
     with pytest.raises(RuntimeError, match="broken callback"):
         broken.fit(1)
     assert len(broken.callbacks) == 1
+
+
+def test_the_detective_moves_nothing_when_the_second_pass_is_finite():
+    calls = []
+
+    def once(z, y):
+        calls.append(1)
+        return cross_entropy(z, y) * (float("nan") if len(calls) == 1 else 1)
+
+    guarded = learner([StopOnNonFinite()], loss_fn=once)
+    before = [p.clone() for p in guarded.model.parameters()]
+    with pytest.raises(FloatingPointError, match="a second pass is finite"):
+        guarded.fit(1, progress=False)
+    assert all(torch.equal(p, q) for p, q in zip(before, guarded.model.parameters(), strict=True))
+
+
+def test_early_stop_leaves_the_stop_of_others():
+    class Stop(Callback):
+        def after_epoch(self, learner):
+            learner.stop = True
+
+    stopped = learner([Stop(), EarlyStop(3)])
+    stopped.fit(5, progress=False)
+    assert len(stopped.history) == 1
+
+
+def test_metrics_need_names_of_their_own():
+    for metrics in ([accuracy, accuracy], [lambda z, y: z.sum(), lambda z, y: z.mean()]):
+        with pytest.raises(ValueError, match="names of their own"):
+            Learner([], [], mlp(2, 2), None, cross_entropy, metrics)
+
+
+def test_a_frozen_layer_stays_frozen():
+    net = nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 3))
+    net[0].eval()
+    learner(net=net).predict(torch.rand(2, 6))
+    assert (net.training, net[0].training, net[1].training) == (True, False, True)

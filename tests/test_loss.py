@@ -111,3 +111,20 @@ def test_leaves_no_hooks_behind():
     net = mlp(4, 3, 2)
     detect(net)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+@pytest.mark.parametrize("shape", [(2,), (1,), (3, 1)])
+def test_targets_that_do_not_fit_the_rows_are_refused(shape):
+    with pytest.raises(ValueError, match="a class for each row"):
+        cross_entropy(torch.zeros(3, 4), torch.zeros(shape, dtype=torch.int64))
+
+
+def test_old_gradients_are_not_part_of_the_first_step():
+    net, fresh = (
+        mlp(4, 3, 2, generator=torch.Generator()),
+        mlp(4, 3, 2, generator=torch.Generator()),
+    )
+    cross_entropy(net(torch.rand(8, 4)), torch.zeros(8, dtype=torch.int64)).backward()
+    for model in (net, fresh):
+        assert detect(model) is None
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), fresh.parameters(), strict=True))

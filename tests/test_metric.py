@@ -44,7 +44,7 @@ def test_confusion_matrix_equals_torchmetrics(answers):
 
 def test_accuracy_refuses_what_does_not_fit():
     for n_rows, n_targets in ((3, 2), (0, 0)):
-        with pytest.raises(ValueError, match=f"{n_rows} rows, {n_targets} targets"):
+        with pytest.raises(ValueError, match=rf"got \[{n_rows}, 10\] and \[{n_targets}\]"):
             accuracy(torch.zeros(n_rows, 10), torch.zeros(n_targets, dtype=torch.int64))
 
 
@@ -69,3 +69,12 @@ def test_confusion_picture_shows_every_count(answers):
     assert sorted(int(t.get_text()) for t in ax.texts) == sorted(matrix[matrix > 0].tolist())
     assert ax.get_title().startswith(f"{matrix.diag().sum()} of 1000")
     plt.close("all")
+
+
+def test_what_would_broadcast_is_refused():
+    z, y = torch.rand(4, 3), torch.tensor([0, 1, 2, 0])
+    with pytest.raises(ValueError, match="a class for each row"):
+        accuracy(z, y[:, None])
+    for wrong in (y[:1], y + 1):
+        with pytest.raises(ValueError, match="a class from 0 to 2 for each of 4 rows"):
+            confusion_matrix(z, wrong)

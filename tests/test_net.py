@@ -106,3 +106,17 @@ def test_max_difference_finds_the_largest_anywhere():
     assert max_difference(a, b) == pytest.approx(0.25)
     with pytest.raises(ValueError, match="different shapes"):
         max_difference(a, mlp(4, 3, 3, 2))
+
+
+def test_max_difference_sees_nan():
+    a = mlp(4, 3, 2)
+    b = copy.deepcopy(a)
+    with torch.no_grad():
+        b[2].weight[0, 0] = math.nan
+    assert not max_difference(a, b) < 1
+
+
+@pytest.mark.parametrize("sizes", [(), (784,), ([784, 30, 10],), (784, 0, 10)])
+def test_mlp_refuses_sizes_that_make_no_net(sizes):
+    with pytest.raises(ValueError, match="two or more sizes"):
+        mlp(*sizes)

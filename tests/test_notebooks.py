@@ -1,6 +1,7 @@
 "Every notebook runs from top to bottom in a fresh kernel, offline, and still prints what it has saved."
 
 import copy
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -9,6 +10,7 @@ import nbformat
 import pytest
 from run_notebooks import clean, execute, stale
 
+COMPARED_ON = (3, 11)  # outputs are saved with this Python; with others the notebooks only run
 NOTEBOOKS = sorted(Path(__file__).resolve().parent.parent.glob("nbs/*.ipynb"))
 
 
@@ -33,7 +35,8 @@ def test_all_are_there():
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_and_is_fresh(path, executed):
     saved, fresh = nbformat.read(path, as_version=4), executed[path].result()
-    assert not stale(saved, fresh), "\n".join(stale(saved, fresh))
+    if sys.version_info[:2] == COMPARED_ON:
+        assert not stale(saved, fresh), "\n".join(stale(saved, fresh))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -54,7 +57,7 @@ def test_every_picture_has_a_text_and_every_code_cell_is_short(path):
     for cell in nbformat.read(path, as_version=4).cells:
         pictures = [o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
         assert not pictures or "#| fig-alt:" in cell.source, f"{cell.id} has a picture without text"
-        assert cell.cell_type != "code" or len(cell.source.splitlines()) <= 60, cell.id
+        assert cell.cell_type != "code" or len(cell.source.splitlines()) <= 40, cell.id
 
 
 def changed(path, before, after):

@@ -28,8 +28,8 @@ FLOAT = re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?|-?\d+e[+-]?\d+")
 REL = 0.01
 
 
-def execute(path):
-    "The notebook as it comes out of a fresh kernel, cleaned; raises when a cell fails or warns."
+def in_kernel(path):
+    "The notebook as it comes out of a fresh kernel."
     nb = nbformat.read(path, as_version=4)
     NotebookClient(
         nb,
@@ -40,6 +40,15 @@ def execute(path):
         resources={"metadata": {"path": str(path.parent)}},
         extra_arguments=["--IPKernelApp.log_level=ERROR"],
     ).execute()
+    return nb
+
+
+def execute(path):
+    "The notebook as it comes out of a fresh kernel, cleaned; raises when a cell fails or warns."
+    try:
+        nb = in_kernel(path)
+    except RuntimeError:  # before its first cell: two kernels that start at once may want one port
+        nb = in_kernel(path)
     clean(nb)
     for cell in nb.cells:
         for out in cell.get("outputs", []):
