@@ -15,7 +15,7 @@ test: .venv/dev  ## everything that must hold (ARGS="-k loader")
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
 
 lab: .venv/dev  ## JupyterLab on the notebooks
-	@$(BIN)/jupyter lab --notebook-dir=nbs
+	@$(BIN)/jupyter lab --notebook-dir=nbs $(if $(filter 0,$(shell id -u)),--allow-root)
 
 notebooks: .venv/dev  ## after an edit: format, export, run, save outputs, write README.md (NB="nbs/03_net.ipynb")
 	$(BIN)/ruff format nbs
