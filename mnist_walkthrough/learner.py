@@ -136,11 +136,8 @@ class Trained:
         with eval_mode(self.model):
             return self.model(x)  # type: ignore[no-any-return]
 
-    def save(
-        self,
-        path: str | Path,  # Replaced when it exists
-    ) -> None:
-        "Write the model's parameters and buffers as safetensors, whole or not at all."
+    def save(self, path: str | Path) -> None:
+        "Write parameters and buffers as safetensors, whole or not at all; a file at `path` is replaced."
         partial = Path(f"{path}.partial")
         save_file({k: t.contiguous() for k, t in self.model.state_dict().items()}, partial)
         os.replace(partial, path)
