@@ -24,7 +24,10 @@ setup(
     packages=find_packages(include=[cfg["lib_path"]]),
     package_data={cfg["lib_path"]: ["digits.zip", "digits.csv", "digits.md", "py.typed"]},
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": cfg["dev_requirements"].split()},
+    extras_require={
+        "dev": cfg["dev_requirements"].split(),
+        "widget": cfg["widget_requirements"].split(),
+    },
     entry_points={
         "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"],
         "console_scripts": cfg["console_scripts"].split(),
