@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from browser import FLAGS, find_chromium
+from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,3 +49,23 @@ def run(offline, tmp_path):
 def python(run):
     "Run Python code in a fresh process, offline, in an empty folder."
     return lambda code, **options: run(sys.executable, "-c", code, **options)
+
+
+@pytest.fixture(scope="session")
+def playwright():
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def chromium(playwright):
+    "The path of a Chromium or Chrome that starts; one is installed if there is none."
+    return find_chromium(playwright.chromium.executable_path)
+
+
+@pytest.fixture(scope="session")
+def browser(playwright, chromium):
+    "A browser that reaches no host but this one."
+    browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    yield browser
+    browser.close()
