@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN    := .venv/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test lab notebooks readme digits clean help
+.PHONY: run test lab docs docs-serve notebooks readme digits clean help
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: .venv/run  ## the main job: replace one library part at a time, print what changes (ARGS="--epochs 5")
 	@$(BIN)/mnist_walkthrough $(ARGS)
@@ -16,6 +16,14 @@ test: .venv/dev  ## everything that must hold (ARGS="-k loader")
 
 lab: .venv/dev  ## JupyterLab on the notebooks
 	@$(BIN)/jupyter lab --notebook-dir=nbs $(if $(filter 0,$(shell id -u)),--allow-root)
+
+docs: .venv/dev  ## the site, in _docs/
+	@rm -rf _docs
+	@$(BIN)/python docs/prepare.py build/docs
+	@$(BIN)/sphinx-build -W -n --keep-going -q -c docs build/docs _docs
+
+docs-serve: docs  ## the site on http://127.0.0.1:8000 (PORT=8001)
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _docs $(or $(PORT),8000)
 
 notebooks: .venv/dev  ## after an edit: format, export, run, save outputs, write README.md (NB="nbs/03_net.ipynb")
 	$(BIN)/ruff format nbs

@@ -1,0 +1,37 @@
+"Configuration of the site; what names the repository comes from settings.ini."
+
+from nbdev.config import get_config
+
+cfg = get_config()
+
+project, author, release, copyright = cfg.title, cfg.author, cfg.version, cfg.copyright
+language = "en"
+extensions = [
+    "myst_nb",
+    "sphinx_copybutton",
+    "sphinx-mathjax-offline",
+    "sphinxext.opengraph",
+    "notfound.extension",
+]
+
+nb_execution_mode = "off"
+nb_merge_streams = True
+myst_enable_extensions = ["dollarmath", "amsmath", "attrs_block", "attrs_inline", "deflist"]
+add_module_names = False
+
+html_theme = "sphinx_book_theme"
+html_title = cfg.title
+html_baseurl = ogp_site_url = f"{cfg.doc_host}{cfg.doc_baseurl}/"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "repository_url": cfg.git_url,
+    "repository_branch": cfg.branch,
+    "use_repository_button": True,
+    "home_page_in_toc": True,
+    "navbar_persistent": [],
+    "show_toc_level": 2,
+}
+notfound_urls_prefix = f"{cfg.doc_baseurl}/"

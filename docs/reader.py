@@ -1,0 +1,137 @@
+"From a notebook that nbdev's documentation pass has processed to one that MyST-NB reads."
+
+import inspect
+import re
+from functools import cached_property
+from importlib import import_module
+from types import FunctionType
+
+import yaml
+from fastcore.docments import docments
+from nbformat.v4 import new_markdown_cell
+
+LINK = re.compile(r"\[((?:`[^`]*`|[^][`])*)\]\(([^)\s]+)\)")
+
+
+def read(
+    nb,  # A notebook from `_proc`, changed in place
+    link,  # Maps the text and the target of a Markdown link to MyST
+    module=None,  # The module whose symbols the notebook defines
+    source=None,  # Maps a symbol's name to the address of its source
+    below_title="",  # Markdown to put under the summary
+):
+    "Turn what nbdev's pass leaves, as far as our notebooks use it, into MyST."
+    for i, cell in enumerate(nb.cells):
+        if cell.cell_type == "raw":
+            nb.cells[i] = head(cell.source, nb.metadata, below_title)
+        elif cell.cell_type == "markdown":
+            cell.source = LINK.sub(lambda match: link(match[1], match[2]), cell.source)
+        elif shown := re.search(r"^show_doc\((\w+)\)", cell.source, re.M):
+            nb.cells[i] = new_markdown_cell(entry(module, shown[1], source(shown[1])))
+        else:
+            options(cell)
+    nb.metadata.language_info = {"name": "python", "pygments_lexer": "python"}
+    return nb
+
+
+def head(source, metadata, below_title):
+    "Title and summary, which nbdev has moved to front matter."
+    front = yaml.safe_load(source.strip().strip("-"))
+    summary = front.get("description", "")
+    metadata["myst"] = {"html_meta": {"description": summary.replace("`", "")}}
+    return new_markdown_cell(f"# {front['title']}\n\n{{.summary}}\n{summary}\n\n{below_title}")
+
+
+def options(cell):
+    "Options of a cell (`#| echo: false`, `#| fig-alt: ...`) as tags and metadata of MyST-NB."
+    lines = cell.source.splitlines()
+    cell.source = "\n".join(line for line in lines if not line.startswith("#|")).strip("\n")
+    given = (line[2:].partition(":") for line in lines if line.startswith("#|"))
+    values = {name.strip(): value.strip() for name, _, value in given}
+    if values.get("echo") == "false":
+        cell.metadata["tags"] = ["remove-input"]
+    if "fig-alt" in values:
+        cell.metadata["mystnb"] = {"image": {"alt": values["fig-alt"]}}
+
+
+class Links:
+    "Where the links of the notebooks lead on the site."
+
+    def __init__(
+        self,
+        site,  # Address of the site, with a slash at the end
+        files,  # Address of the repository's files, with a slash at the end
+        pages,  # Name of each notebook -> name of its page
+        symbols,  # Address of each entry on the site, as nbdev writes it -> the symbol's full name
+    ):
+        self.site, self.files, self.pages, self.symbols = site, files, pages, symbols
+
+    def __call__(self, text, target):
+        if target.startswith(self.site):
+            target = target.removeprefix(self.site)
+            if target in self.symbols:
+                return f"{{py:obj}}`{text.strip('`')} <{self.symbols[target]}>`"
+            return f'<a href="{target}">{text}</a>'
+        if target.startswith("../"):
+            return f"[{text}]({self.files}{target.removeprefix('../')})"
+        name, *anchor = target.split("#")
+        return f"[{text}]({'#'.join([self.pages.get(name, name), *anchor])})"
+
+
+def entry(module, name, source):
+    "The entry of a function or class: signature, docments, for a class its public methods."
+    symbol = getattr(import_module(module), name)
+    if not isinstance(symbol, type):
+        return directive("function", module, name, symbol, f"[source]({source}){{.source}}")
+    methods = "\n".join(
+        directive("method", module, f"{name}.{method}", function)
+        for method, function in vars(symbol).items()
+        if isinstance(function, FunctionType) and not method.startswith("_")
+    )
+    return directive("class", module, name, symbol, f"[source]({source}){{.source}}", methods)
+
+
+def directive(kind, module, name, symbol, source="", methods=""):
+    "A directive of Sphinx's Python domain."
+    fence = "````" if kind == "class" else "```"
+    parameters = [p for p in inspect.signature(symbol).parameters.values() if p.name != "self"]
+    signature = ", ".join(map(parameter, parameters))
+    lines = [
+        f"{fence}{{py:{kind}}} {name}({signature})",
+        f":module: {module}",
+        "",
+        f"{symbol.__doc__ or ''} {source}",
+        "",
+        table(symbol, parameters),
+        methods,
+        fence,
+    ]
+    return "\n".join(lines)
+
+
+def parameter(p):
+    "A parameter as it stands in a signature, without its type."
+    star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+    default = getattr(p.default, "__name__", repr(p.default))
+    return f"{star}{p.name}" + ("" if p.default is p.empty else f"={default}")
+
+
+def table(symbol, parameters):
+    "Docments: the name, type and meaning of each parameter and of what is returned."
+    comments = docments(symbol)
+    rows = [(f"`{p.name}`", p.annotation, comments.get(p.name)) for p in parameters]
+    returned = inspect.signature(symbol).return_annotation
+    if returned not in (None, inspect.Signature.empty):
+        rows.append(("*gives*", returned, comments.get("return")))
+    if not rows:
+        return ""
+    cells = "\n".join(f"| {name} | {type_name(kind)} | {text or ''} |" for name, kind, text in rows)
+    return f"<details><summary>Parameters</summary>\n\n| | type | |\n|---|---|---|\n{cells}\n\n</details>\n"
+
+
+def type_name(annotation):
+    "A type as it is written in the notebook: `Tensor`, not `torch.Tensor`."
+    if annotation is inspect.Parameter.empty:
+        return ""
+    name = re.sub(r"(\w+\.)+", "", inspect.formatannotation(annotation))
+    return f"`{name}`".replace("|", r"\|")
