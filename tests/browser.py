@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 NAMES = (
@@ -118,3 +120,36 @@ def server(command, port, path="/", **options):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextlib.contextmanager
+def serve(folder, base="/"):
+    "Serve a folder at the path `base`, as a host of static pages does, until the block ends."
+
+    class Handler(SimpleHTTPRequestHandler):
+        def translate_path(self, path):
+            return super().translate_path("/" + path.removeprefix(base))
+
+        def send_error(self, code, *rest):
+            page = Path(folder) / "404.html"
+            text = page.read_bytes() if page.exists() else b""
+            self.send_response(code)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *args):
+            pass
+
+    def handler(*args):
+        return Handler(*args, directory=str(folder))
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{httpd.server_port}{base}"
+        finally:
+            httpd.shutdown()
+            thread.join()

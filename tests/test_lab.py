@@ -1,0 +1,137 @@
+"Every notebook is opened in a real JupyterLab, and Run All Cells leaves no error."
+
+import json
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from browser import free_port, server
+
+AT_ONCE = 2
+SECONDS = 300  # that one notebook may take
+SETTINGS = {
+    # every cell in the DOM, not only those in view
+    "notebook-extension/tracker": {"windowingMode": "none"},
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+NOTEBOOK = ".jp-NotebookPanel"
+# "idle" is also shown before there is a kernel, and cells come one by one
+READY = """([notebook, cells]) => {
+    const question = document.querySelector('.jp-Dialog');
+    if (question) throw new Error('JupyterLab asks: ' + question.innerText);
+    const panel = document.querySelector(notebook);
+    const kernel = panel?.querySelector('.jp-Toolbar-kernelName')?.textContent;
+    const status = panel?.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status;
+    return kernel && kernel !== 'No Kernel' && status === 'idle'
+        && panel.querySelectorAll('.jp-Cell').length === cells;
+}"""
+FINISHED = """notebook => {
+    const panel = document.querySelector(notebook);
+    const prompts = [...panel.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
+    const status = panel.querySelector('.jp-Notebook-ExecutionIndicator').dataset.status;
+    return status === 'idle' && prompts.some(p => /\\d/.test(p.textContent))
+        && !prompts.some(p => p.textContent.includes('*'));
+}"""
+
+
+@pytest.fixture(scope="module")
+def lab(offline, tmp_path_factory):
+    "A JupyterLab with settings of its own; yields its address and the empty folder that it shows."
+    home, shown = tmp_path_factory.mktemp("jupyter"), tmp_path_factory.mktemp("lab")
+    for name, values in SETTINGS.items():
+        file = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(values))
+    folders = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "IPYTHONDIR": "ipython",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+    }
+    env = offline | {"OMP_NUM_THREADS": "1"} | {k: str(home / v) for k, v in folders.items()}
+    port = free_port()
+    options = {"ip": "127.0.0.1", "port": port, "ServerApp.port_retries": 0}
+    options |= {"ServerApp.root_dir": shown, "IdentityProvider.token": "", "LabApp.news_url": ""}
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    with server(command, port, "/api/status", env=env, cwd=shown) as url:
+        yield url, shown
+
+
+def menu(page, title, command):
+    page.locator(".lm-MenuBar-item", has_text=re.compile(f"^{title}$")).click()
+    page.locator(f'.lm-Menu-item[data-command="{command}"]').first.click()
+
+
+def start(browser, url, path):
+    "A page that shows the notebook, with Run All Cells chosen."
+    page = browser.new_page()
+    page.goto(f"{url}/lab/workspaces/{path.stem}/tree/{path.name}?reset")
+    cells = len(nbformat.read(path, as_version=4).cells)
+    page.wait_for_function(READY, arg=[NOTEBOOK, cells], timeout=60_000)
+    menu(page, "Run", "runmenu:run-all")
+    return page
+
+
+def close(page, path):
+    "Save the notebook as it has run, end its kernel and close the page."
+    with page.expect_response(lambda r: r.request.method == "PUT" and "/api/contents/" in r.url):
+        menu(page, "File", "docmanager:save")
+    with page.expect_response(lambda r: r.request.method == "DELETE"):
+        menu(page, "Kernel", "kernelmenu:shutdown")
+    page.close()
+
+
+def run_all(browser, url, paths):
+    "Run the notebooks, some at once; they are saved in their place."
+    waiting, running = list(paths), {}
+    while waiting or running:
+        while waiting and len(running) < AT_ONCE:
+            path = waiting.pop(0)
+            running[path] = start(browser, url, path), time.monotonic()
+        for path, (page, began) in list(running.items()):
+            page.wait_for_timeout(200)
+            late = time.monotonic() - began > SECONDS
+            if late or page.evaluate(FINISHED, NOTEBOOK):
+                close(page, path)
+                del running[path]
+
+
+def wrong(path):
+    "What went wrong in a notebook that has run: errors, and cells that were not reached."
+    found = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and cell.source:
+            errors = [out for out in cell.outputs if out.output_type == "error"]
+            found += [f"cell {cell.id}: {error.ename}: {error.evalue}" for error in errors]
+            if cell.execution_count is None:
+                found.append(f"cell {cell.id} was not run")
+    return found
+
+
+def test_run_all_cells_leaves_no_error(browser, lab, root):
+    url, shown = lab
+    paths = [Path(shutil.copy(path, shown)) for path in sorted(root.glob("nbs/*.ipynb"))]
+    assert len(paths) > 7
+    run_all(browser, url, paths)
+    assert {path.name: wrong(path) for path in paths if wrong(path)} == {}
+
+
+def test_an_error_and_what_it_leaves_out_are_noticed(browser, lab):
+    url, shown = lab
+    path = shown / "broken.ipynb"
+    cells = [nbformat.v4.new_code_cell(source) for source in ("1", "1 / 0", "2")]
+    metadata = {"language_info": {"name": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+    run_all(browser, url, [path])
+    _, second, third = cells
+    assert wrong(path) == [
+        f"cell {second.id}: ZeroDivisionError: division by zero",
+        f"cell {third.id} was not run",
+    ]
