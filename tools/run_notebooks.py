@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import nbformat
@@ -61,6 +62,8 @@ def clean(nb):
     "nbdev's cleaning with the settings of this project, in place."
     clean_nb(nb, allowed_metadata_keys=["language_info"])
     nb.metadata["language_info"] = {"name": "python"}
+    for out in chain.from_iterable(cell.get("outputs", []) for cell in nb.cells):
+        out.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
 
 
 def comparable(out):

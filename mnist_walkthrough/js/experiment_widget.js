@@ -1,0 +1,3 @@
+import { experiment } from "./experiment.js";
+
+export default { render: experiment };

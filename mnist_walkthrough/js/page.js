@@ -1,0 +1,122 @@
+// What the site's page needs in place of a notebook's kernel: the weights answer in the page itself.
+import { draw } from "./draw.js";
+import { experiment } from "./experiment.js";
+import { forward } from "./net.js";
+
+/**
+ * Put both tools where the page has a place for them.
+ * @param {object} parts
+ * @param {string} parts.weights float32 parameters, one after the other, as base64
+ * @param {string} parts.digits uint8 [10, 784], as base64
+ * @param {string} parts.worker source of the worker
+ * @param {string} data address of a script that sets `mnistData` to packed tensors as base64
+ */
+export function play({ weights, digits, worker }, data) {
+  const flat = new Float32Array(bytes(weights));
+  const parameters = [
+    flat.subarray(0, 23520),
+    flat.subarray(23520, 23550),
+    flat.subarray(23550, 23850),
+    flat.subarray(23850),
+  ];
+  for (const el of places("mnist-draw"))
+    draw({ model: new Kernel(parameters, new DataView(bytes(digits))), el });
+  for (const el of places("mnist-experiment")) {
+    whenNear(el, () =>
+      experiment({ model: { get: (name) => (name === "worker" ? worker : load(data)) }, el }),
+    );
+  }
+}
+
+/** Answers in the page what a notebook's kernel answers in Python. */
+class Kernel {
+  /**
+   * @param {Float32Array[]} parameters
+   * @param {DataView} digits
+   */
+  constructor(parameters, digits) {
+    this.parameters = parameters;
+    /** @type {Record<string, any>} */
+    this.values = { digits, answer: { hidden: [], logits: [] } };
+    /** @type {Record<string, () => void>} */
+    this.listeners = {};
+  }
+
+  /** @param {string} name */
+  get(name) {
+    return this.values[name];
+  }
+
+  /**
+   * @param {string} name
+   * @param {unknown} value
+   */
+  set(name, value) {
+    this.values[name] = value;
+  }
+
+  /**
+   * @param {string} event
+   * @param {() => void} f
+   */
+  on(event, f) {
+    this.listeners[event] = f;
+  }
+
+  save_changes() {
+    const { hidden, logits } = forward(
+      this.parameters,
+      new Float32Array(this.values.pixels.buffer),
+    );
+    this.values.answer = { hidden: [...hidden], logits: [...logits] };
+    this.listeners["change:answer"]();
+  }
+}
+
+/**
+ * @param {string} name
+ * @returns {HTMLElement[]}
+ */
+function places(name) {
+  return [...document.querySelectorAll(`div.${name}`)].filter((el) => el instanceof HTMLElement);
+}
+
+/**
+ * @param {HTMLElement} el
+ * @param {() => void} f called once, when the reader comes near
+ */
+function whenNear(el, f) {
+  if (location.hash.includes("start=")) return f();
+  const observer = new IntersectionObserver(
+    (entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      observer.disconnect();
+      f();
+    },
+    { rootMargin: "400px" },
+  );
+  observer.observe(el);
+}
+
+/**
+ * By a script, since a page that is opened as a file may not fetch.
+ * @param {string} address
+ * @returns {Promise<ArrayBuffer>}
+ */
+function load(address) {
+  return new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = address;
+    script.onload = () => resolve(bytes(/** @type {any} */ (globalThis).mnistData));
+    script.onerror = () => reject(new Error(`could not load ${address}`));
+    document.head.append(script);
+  });
+}
+
+/**
+ * @param {string} base64
+ * @returns {ArrayBuffer}
+ */
+function bytes(base64) {
+  return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer;
+}
