@@ -9,9 +9,9 @@ import { forward } from "./net.js";
  * @param {string} parts.weights float32 parameters, one after the other, as base64
  * @param {string} parts.digits uint8 [10, 784], as base64
  * @param {string} parts.worker source of the worker
- * @param {string} data address of a script that sets `mnistData` to packed tensors as base64
+ * @param {string} address of this script; beside it stands `play-data.js`
  */
-export function play({ weights, digits, worker }, data) {
+export function play({ weights, digits, worker }, address) {
   const flat = new Float32Array(bytes(weights));
   const parameters = [
     flat.subarray(0, 23520),
@@ -23,7 +23,12 @@ export function play({ weights, digits, worker }, data) {
     draw({ model: new Kernel(parameters, new DataView(bytes(digits))), el });
   for (const el of places("mnist-experiment")) {
     whenNear(el, () =>
-      experiment({ model: { get: (name) => (name === "worker" ? worker : load(data)) }, el }),
+      experiment({
+        model: {
+          get: (name) => (name === "worker" ? worker : load(new URL("play-data.js", address).href)),
+        },
+        el,
+      }),
     );
   }
 }
@@ -99,7 +104,7 @@ function whenNear(el, f) {
 }
 
 /**
- * By a script, since a page that is opened as a file may not fetch.
+ * Packed tensors, by a script that sets `mnistData`, since a page that is opened as a file may not fetch.
  * @param {string} address
  * @returns {Promise<ArrayBuffer>}
  */

@@ -151,7 +151,11 @@ function slice() {
   postMessage(run.state);
 }
 
-self.onmessage = async ({ data: [command, argument] }) => {
-  await commands[/** @type {keyof typeof commands} */ (command)](argument);
-  if (command !== "load") postMessage(run.state);
+let queue = Promise.resolve(); // a command waits for those before it, as for the unpacking
+
+self.onmessage = ({ data: [command, argument] }) => {
+  queue = queue.then(async () => {
+    await commands[/** @type {keyof typeof commands} */ (command)](argument);
+    if (command !== "load") postMessage(run.state);
+  });
 };
