@@ -11,27 +11,37 @@ extensions = [
     "sphinx_copybutton",
     "sphinx-mathjax-offline",
     "sphinxext.opengraph",
+    "sphinx.ext.githubpages",
     "notfound.extension",
 ]
 
 nb_execution_mode = "off"
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "amsmath", "attrs_block", "attrs_inline", "deflist"]
+myst_heading_anchors = 3
 add_module_names = False
+toc_object_entries = False
 
 html_theme = "sphinx_book_theme"
 html_title = cfg.title
 html_baseurl = ogp_site_url = f"{cfg.doc_host}{cfg.doc_baseurl}/"
+html_context = {"default_mode": "auto"}
+html_favicon = "../build/site/pages/digit.png"
 html_static_path = ["_static"]
+html_extra_path = ["../build/site/extra"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
+html_use_index = html_domain_indices = False
 html_theme_options = {
     "repository_url": cfg.git_url,
     "repository_branch": cfg.branch,
     "use_repository_button": True,
+    "use_download_button": False,
+    "use_fullscreen_button": False,
     "home_page_in_toc": True,
     "navbar_persistent": [],
     "show_toc_level": 2,
 }
 notfound_urls_prefix = f"{cfg.doc_baseurl}/"
+ogp_social_cards = {"image_mini": "digit.png"}

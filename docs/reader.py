@@ -2,7 +2,6 @@
 
 import inspect
 import re
-from functools import cached_property
 from importlib import import_module
 from types import FunctionType
 
@@ -30,6 +29,7 @@ def read(
             nb.cells[i] = new_markdown_cell(entry(module, shown[1], source(shown[1])))
         else:
             options(cell)
+    nb.metadata.pop("widgets", None)
     nb.metadata.language_info = {"name": "python", "pygments_lexer": "python"}
     return nb
 
@@ -81,57 +81,52 @@ class Links:
 def entry(module, name, source):
     "The entry of a function or class: signature, docments, for a class its public methods."
     symbol = getattr(import_module(module), name)
+    link = f"[source]({source}){{.source}}"
     if not isinstance(symbol, type):
-        return directive("function", module, name, symbol, f"[source]({source}){{.source}}")
-    methods = "\n".join(
+        return directive("function", module, name, symbol, link)
+    methods = [
         directive("method", module, f"{name}.{method}", function)
         for method, function in vars(symbol).items()
         if isinstance(function, FunctionType) and not method.startswith("_")
-    )
-    return directive("class", module, name, symbol, f"[source]({source}){{.source}}", methods)
-
-
-def directive(kind, module, name, symbol, source="", methods=""):
-    "A directive of Sphinx's Python domain."
-    fence = "````" if kind == "class" else "```"
-    parameters = [p for p in inspect.signature(symbol).parameters.values() if p.name != "self"]
-    signature = ", ".join(map(parameter, parameters))
-    lines = [
-        f"{fence}{{py:{kind}}} {name}({signature})",
-        f":module: {module}",
-        "",
-        f"{symbol.__doc__ or ''} {source}",
-        "",
-        table(symbol, parameters),
-        methods,
-        fence,
     ]
-    return "\n".join(lines)
+    return directive("class", module, name, symbol, link, methods)
 
 
-def parameter(p):
+def directive(kind, module, name, symbol, link="", methods=()):
+    "A directive of Sphinx's Python domain."
+    fence = "````" if methods else "```"
+    parameters = [p for p in inspect.signature(symbol).parameters.values() if p.name != "self"]
+    signature = ", ".join(map(in_signature, parameters))
+    head = f"{fence}{{py:{kind}}} {name}({signature})\n:module: {module}"
+    text = f"{link} {inspect.getdoc(symbol) or ''}".strip()
+    return "\n\n".join([head, text, docments_table(symbol, parameters), *methods, fence])
+
+
+def in_signature(p):
     "A parameter as it stands in a signature, without its type."
     star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
     default = getattr(p.default, "__name__", repr(p.default))
     return f"{star}{p.name}" + ("" if p.default is p.empty else f"={default}")
 
 
-def table(symbol, parameters):
-    "Docments: the name, type and meaning of each parameter and of what is returned."
+def docments_table(symbol, parameters):
+    "Name, type and meaning of each parameter and of what comes back; nothing if there is no comment."
     comments = docments(symbol)
-    rows = [(f"`{p.name}`", p.annotation, comments.get(p.name)) for p in parameters]
-    returned = inspect.signature(symbol).return_annotation
-    if returned not in (None, inspect.Signature.empty):
-        rows.append(("*gives*", returned, comments.get("return")))
-    if not rows:
+    if not any(comments.values()):
         return ""
-    cells = "\n".join(f"| {name} | {type_name(kind)} | {text or ''} |" for name, kind, text in rows)
-    return f"<details><summary>Parameters</summary>\n\n| | type | |\n|---|---|---|\n{cells}\n\n</details>\n"
+    rows = [(f"`{p.name}`", p.annotation, comments.get(p.name)) for p in parameters]
+    rows.append(("gives", inspect.signature(symbol).return_annotation, comments.get("return")))
+    cells = [
+        f"| {name} | {type_name(kind)} | {(text or '').replace('|', '&#124;')} |"
+        for name, kind, text in rows
+        if kind not in (None, inspect.Parameter.empty)
+    ]
+    header = "| name | type | meaning |\n|---|---|---|"
+    table = "\n".join([header, *cells])
+    return f"<details><summary>Parameters</summary>\n\n{table}\n\n</details>"
 
 
 def type_name(annotation):
-    "A type as it is written in the notebook: `Tensor`, not `torch.Tensor`."
-    if annotation is inspect.Parameter.empty:
-        return ""
+    "A type as the notebooks write it: `Tensor`, not `torch.Tensor`."
     name = re.sub(r"(\w+\.)+", "", inspect.formatannotation(annotation))
     return f"`{name}`".replace("|", r"\|")
