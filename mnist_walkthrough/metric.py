@@ -69,7 +69,7 @@ def show_confusion(
 
     n, matrix = len(matrix), matrix.cpu()
     errors = matrix.clone().fill_diagonal_(0)
-    fig, ax = plt.subplots(figsize=(5, 5), layout="constrained")
+    _, ax = plt.subplots(figsize=(5, 5), layout="constrained")
     shade = errors.float().sqrt()
     ax.imshow(shade.numpy(), cmap="Oranges", vmin=0, vmax=2 * float(shade.max().clamp(min=1)))
     for i in range(n):
