@@ -48,6 +48,9 @@ export function lineChart({ title, unit, epochs, top, series }) {
       transform: `rotate(-90 12 ${TOP + (HEIGHT - BOTTOM - TOP) / 2})`,
     }),
   );
+  if (series.some(({ values }) => values.length && !Number.isFinite(values.at(-1)))) {
+    svg.append(text("NaN", { x: (LEFT + WIDTH) / 2, y: HEIGHT / 2, class: "mnist-nan mnist-big" }));
+  }
   series.forEach(({ name, values, dash }, i) => {
     const points = values
       .map((v, e) => (Number.isFinite(v) ? `${across(e + 1)},${up(Math.min(v, max))}` : ""))

@@ -76,8 +76,8 @@ export function draw({ model, el }) {
 }
 
 /**
- * Ten buttons, each with a digit that can be put on the pad.
- * @param {DataView} digits uint8 [10, 784]
+ * Buttons, each with a digit that can be put on the pad.
+ * @param {DataView} digits uint8 [n, 784]
  * @param {(pixels: Uint8Array) => void} choose
  */
 function storedDigits(digits, choose) {
@@ -86,7 +86,7 @@ function storedDigits(digits, choose) {
     role: "group",
     "aria-label": "Digits of the test set",
   });
-  for (let k = 0; k < 10; k++) {
+  for (let k = 0; k < digits.byteLength / 784; k++) {
     const pixels = new Uint8Array(digits.buffer, digits.byteOffset + 784 * k, 784);
     const image = element("canvas", { width: 28, height: 28 });
     paint(image, pixels, (v) => grey(v / 255));
@@ -166,6 +166,7 @@ function answerView() {
     rows.forEach((row, k) => {
       row.logit.textContent = logits[k].toFixed(2);
       row.probability.textContent = `${(100 * p[k]).toFixed(1)} %`;
+      row.probability.title = String(p[k]);
       row.bar.style.width = `${100 * p[k]}%`;
       row.node.classList.toggle("mnist-best", k === best);
     });

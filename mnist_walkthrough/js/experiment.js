@@ -51,11 +51,12 @@ export function hashOf(settings) {
 }
 
 /**
- * `worker`: the source of worker.js with all that it imports; `data`: packed tensors, or a promise of them.
+ * `shared`: whether the page's address holds the settings; `worker`: the source of worker.js with all that it imports; `data`: packed tensors, or a promise of them.
  * @param {{ model: { get: (name: string) => any }, el: HTMLElement }} place
  */
 export async function experiment({ model, el }) {
-  const view = new View(settingsFrom(location.hash));
+  const shared = model.get("shared");
+  const view = new View(settingsFrom(shared ? location.hash : ""));
   el.classList.add("mnist-play", "mnist-experiment");
   el.replaceChildren(view.node);
   const packed = await model.get("data");
@@ -67,8 +68,8 @@ export async function experiment({ model, el }) {
       : packed,
   ]);
   worker.onmessage = ({ data }) => view.show(data);
-  view.connect((command, argument) => worker.postMessage([command, argument]));
-  if (location.hash.includes("start=")) el.scrollIntoView();
+  view.connect((command, argument) => worker.postMessage([command, argument]), shared);
+  if (shared && location.hash.includes("start=")) el.scrollIntoView();
 }
 
 /** @param {string} source */
@@ -121,7 +122,7 @@ class View {
         element(
           "figcaption",
           {},
-          "the weights of the 30 hidden units: orange positive, blue negative, relative to the largest",
+          "the weights of the 30 hidden units: orange positive, blue negative, both relative to the largest; red is NaN",
         ),
       ),
     );
@@ -129,22 +130,24 @@ class View {
     this.drawCharts([]);
   }
 
-  /** @param {(command: string, argument?: unknown) => void} send */
-  connect(send) {
+  /**
+   * @param {(command: string, argument?: unknown) => void} send
+   * @param {boolean} shared
+   */
+  connect(send, shared) {
     const reset = () => send("reset", this.settings());
     this.start.onclick = () => send(this.start.textContent === "Pause" ? "pause" : "start");
     this.step.onclick = () => send("step");
     this.reset.onclick = reset;
     for (const input of Object.values(this.inputs)) {
-      input.onchange = () => {
-        history.replaceState(null, "", hashOf(this.settings()));
-        reset();
-      };
+      input.onchange = shared ? () => location.replace(hashOf(this.settings())) : reset;
     }
-    addEventListener("hashchange", () => {
-      this.put(settingsFrom(location.hash));
-      reset();
-    });
+    if (shared) {
+      addEventListener("hashchange", () => {
+        this.put(settingsFrom(location.hash));
+        reset();
+      });
+    }
     reset();
   }
 
@@ -163,10 +166,10 @@ class View {
   /** @param {State} state */
   show({ history, losses, weights, born, running, done }) {
     this.start.textContent = running ? "Pause" : "Start";
-    this.start.disabled = this.step.disabled = done;
-    this.step.disabled ||= running;
+    this.start.disabled = done;
+    this.step.disabled = done || running;
     const last = history.at(-1);
-    const parts = [`step ${losses.length}`, `epoch ${history.length} of 20`];
+    const parts = [`${losses.length} steps`, `${history.length} of 20 epochs`];
     if (last) parts.push(`valid accuracy ${(100 * last.accuracy).toFixed(1)} %`);
     this.status.replaceChildren(`${parts.join(", ")}. `);
     if (losses.length) this.status.append("Loss ", number(losses[losses.length - 1]), ". ");

@@ -21,15 +21,14 @@ export function play({ weights, digits, worker }, address) {
   ];
   for (const el of places("mnist-draw"))
     draw({ model: new Kernel(parameters, new DataView(bytes(digits))), el });
+  /** @type {Record<string, () => unknown>} */
+  const sources = {
+    shared: () => true,
+    worker: () => worker,
+    data: () => load(new URL("play-data.js", address).href),
+  };
   for (const el of places("mnist-experiment")) {
-    whenNear(el, () =>
-      experiment({
-        model: {
-          get: (name) => (name === "worker" ? worker : load(new URL("play-data.js", address).href)),
-        },
-        el,
-      }),
-    );
+    whenNear(el, () => experiment({ model: { get: (name) => sources[name]() }, el }));
   }
 }
 
