@@ -73,7 +73,8 @@ def plain(nb):
 def digit(path):
     "The sign of the site: a handwritten digit."
     images = ImageDataset(digits() / "training", num_samples=1).images
-    Image.fromarray(images[5].numpy()).resize((224, 224), Image.Resampling.NEAREST).save(path)
+    image = Image.fromarray(images[5].numpy()).resize((224, 224), Image.Resampling.NEAREST)
+    image.convert("RGB").save(path)
 
 
 def summary(nb):
