@@ -263,10 +263,11 @@ def plot_history(
 ) -> None:
     "Losses and metrics over the epochs; after fastai's `Recorder.plot_loss`."
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     names = [name for name in history[0] if name not in ("epoch", "seconds")]
     losses = [name for name in names if name.endswith("_loss")]
-    fig, axes = plt.subplots(1, 2, figsize=(10, 3), layout="constrained")
+    _, axes = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
     for ax, group in zip(axes, (losses, [n for n in names if n not in losses]), strict=True):
         for i, name in enumerate(group):
             values = [row[name] for row in history]
@@ -278,9 +279,10 @@ def plot_history(
                 label=name.replace("_", " "),
             )
         ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend()
-    axes[0].set(title="Losses", ylabel="nats")
-    axes[1].set(title="Metrics", ylabel="share")
+    axes[0].set(title="Losses", ylabel="loss (nats)")
+    axes[1].set(title="Metrics", ylabel="metric (mean over rows)")
 
 # %% ../nbs/07_learner.ipynb #recorder
 class Recorder(Callback):
