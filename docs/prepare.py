@@ -1,5 +1,6 @@
 "Write what Sphinx builds the site from: `python docs/prepare.py FOLDER` (the Makefile's `docs`)."
 
+import re
 import shutil
 import sys
 from importlib import import_module
@@ -15,11 +16,12 @@ from reader import Links, read
 
 from mnist_walkthrough.data import ImageDataset, digits
 
-HERE = Path(__file__).parent
 cfg = get_config()
+PACKAGE = cfg.lib_path.name
 SITE = f"{cfg.doc_host}{cfg.doc_baseurl}/"
 FILES = f"{cfg.git_url}/blob/{cfg.branch}/"
-PACKAGE = cfg.lib_path.name
+COLAB = f"https://colab.research.google.com/github/{cfg.user}/{cfg.repo}/blob/gh-pages/notebooks/"
+BINDER = f"https://mybinder.org/v2/gh/{cfg.user}/{cfg.repo}/{cfg.branch}?urlpath=lab/tree/nbs/"
 
 
 def page_name(notebook):
@@ -28,28 +30,42 @@ def page_name(notebook):
 
 
 def run_links(notebook):
-    "Where to run a page, and its source."
-    colab = f"https://colab.research.google.com/github/{cfg.user}/{cfg.repo}/blob/gh-pages"
-    binder = f"https://mybinder.org/v2/gh/{cfg.user}/{cfg.repo}/{cfg.branch}"
+    "Where to run a notebook, and its source."
     return (
-        '<p class="run">Open in '
-        f'<a href="{colab}/notebooks/{notebook}">Colab</a>, '
-        f'<a href="{binder}?urlpath=lab/tree/nbs/{notebook}">Binder</a> or '
-        f'<a href="run.html#jupyterlab">JupyterLab</a>, or '
-        f'<a href="{FILES}nbs/{notebook}">see the source</a>.</p>'
+        f'<p class="run">Open in <a href="{COLAB}{notebook}">Colab</a>, '
+        f'<a href="{BINDER}{notebook}">Binder</a> or '
+        f'<a href="run.html#jupyterlab">JupyterLab</a>, '
+        f'or <a href="{FILES}nbs/{notebook}">see the source</a>.</p>'
     )
+
+
+def source_link(file):
+    return f'<p class="run"><a href="{FILES}{file}">See the source</a>.</p>'
 
 
 def toctrees(stages):
     "The order of the pages, for the end of the home page."
-    numbered = [f"{int(nb.stem[:2])} {page_name(nb)} <{page_name(nb)}>" for nb in stages]
-    parts = {"The walk": numbered, "Beside the walk": ["notation", "api", "run"]}
-    return new_markdown_cell(
-        "\n".join(
-            "\n".join([f"```{{toctree}}\n:hidden:\n:caption: {caption}\n", *entries, "```"])
-            for caption, entries in parts.items()
-        )
-    )
+    walk = [f"{int(path.stem[:2])} {page_name(path)} <{page_name(path)}>" for path in stages]
+    parts = {"The walk": walk, "Beside the walk": ["notation", "api", "run"]}
+    trees = [
+        "\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```"])
+        for caption, pages in parts.items()
+    ]
+    return new_markdown_cell("\n\n".join(trees))
+
+
+def api_page(stages, index):
+    "All functions and classes in the order of the walk, each with a link to its entry."
+    parts = ["# API index", source_link(PACKAGE)]
+    parts.append("All functions and classes of the package, in the order of the walk.")
+    for page in map(page_name, stages):
+        module = import_module(f"{PACKAGE}.{page}")
+        parts.append(f"## [`{module.__name__}`]({page}.ipynb)")
+        for name in module.__all__:
+            full = f"{module.__name__}.{name}"
+            if full in index[module.__name__]:
+                parts.append(f"{{py:obj}}`{name} <{full}>`\n: {getattr(module, name).__doc__}")
+    return "\n\n".join(parts) + "\n"
 
 
 def for_colab(nb):
@@ -77,37 +93,16 @@ def digit(path):
     image.convert("RGB").save(path)
 
 
-def summary(nb):
-    return nb.metadata.myst["html_meta"]["description"]
-
-
-def api_page(index):
-    "All functions and classes, by page, each with a link to its entry."
-    parts = ["# API index", "All functions and classes of the package, by page."]
-    for module, names in index.items():
-        public = [
-            n for n in names if n.count(".") == 2 and not n.rpartition(".")[2].startswith("_")
-        ]
-        rows = ["| name | what it does |", "|---|---|"]
-        for name in public:
-            symbol = getattr(import_module(module), name.rpartition(".")[2])
-            rows.append(f"| {{py:obj}}`{symbol.__name__} <{name}>` | {symbol.__doc__} |")
-        if public:
-            page = module.rpartition(".")[2]
-            parts += [f"## [`{module}`]({page}.ipynb)", "\n".join(rows)]
-    return "\n\n".join(parts) + "\n"
-
-
 def main(folder):
-    pages, extra = folder / "pages", folder / "extra"
     for old in (Path("_proc"), folder):
         shutil.rmtree(old, ignore_errors=True)
-    pages.mkdir(parents=True)
-    (extra / "notebooks").mkdir(parents=True)
-    digit(pages / "digit.png")
+    pages, extra = folder / "pages", folder / "extra"
+    for new in (pages, extra / "notebooks"):
+        new.mkdir(parents=True)
 
-    index = import_module(f"{PACKAGE}._modidx").d["syms"]
     processed = sorted(proc_nbs(n_workers=0).glob("*.ipynb"))
+    stages = [path for path in processed if path.stem != "index"]
+    index = import_module(f"{PACKAGE}._modidx").d["syms"]
     link = Links(
         site=SITE,
         files=FILES,
@@ -115,25 +110,31 @@ def main(folder):
         symbols={at: name for names in index.values() for name, (at, _) in names.items()},
     )
     source = NbdevLookup().code
-    contents = []
+    summaries = {}
     for path in processed:
         page = page_name(path)
         nb = read(nbformat.read(path, 4), link, f"{PACKAGE}.{page}", source, run_links(path.name))
+        if page == "index":
+            nb.cells.append(toctrees(stages))
+        nbformat.write(nb, pages / f"{page}.ipynb")
+        summaries[page] = nb.metadata.myst["html_meta"]["description"]
         original = nbformat.read(cfg.nbs_path / path.name, 4)
         (extra / f"{page}.md").write_text(plain(original), encoding="utf-8")
         nbformat.write(for_colab(original), extra / "notebooks" / path.name)
-        if page == "index":
-            nb.cells.append(toctrees([path for path in processed if path.stem != "index"]))
-            title = f"# {cfg.title}\n\n> {summary(nb)}\n\n## Pages\n"
-        else:
-            contents.append(f"- [{page}]({SITE}{page}.md): {summary(nb)}")
-        nbformat.write(nb, pages / f"{page}.ipynb")
-    (extra / "llms.txt").write_text("\n".join([title, *contents, ""]), encoding="utf-8")
 
-    for path in HERE.glob("*.md"):
+    contents = [
+        f"- [{page}]({SITE}{page}.md): {summaries[page]}" for page in map(page_name, stages)
+    ]
+    llms = [f"# {cfg.title}", f"> {summaries['index']}", "## The walk", "\n".join(contents)]
+    (extra / "llms.txt").write_text("\n\n".join(llms) + "\n", encoding="utf-8")
+
+    (pages / "api.md").write_text(api_page(stages, index), encoding="utf-8")
+    for path in Path(__file__).parent.glob("*.md"):
         text = path.read_text(encoding="utf-8").replace("GIT_URL", cfg.git_url)
+        title = re.search("^# .*$", text, re.M)[0]
+        text = text.replace(title, f"{title}\n\n{source_link(f'docs/{path.name}')}")
         (pages / path.name).write_text(text, encoding="utf-8")
-    (pages / "api.md").write_text(api_page(index), encoding="utf-8")
+    digit(pages / "digit.png")
 
 
 if __name__ == "__main__":
