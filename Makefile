@@ -35,7 +35,7 @@ digits:  ## make digits.zip again from a folder of all MNIST PNGs (FROM=folder)
 	$(PYTHON) tools/make_digits.py $(FROM)
 
 clean:  ## remove all that the other targets made
-	rm -rf .venv build dist *.egg-info _proc _docs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv node_modules build dist *.egg-info _proc _docs .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -46,6 +46,7 @@ clean:  ## remove all that the other targets made
 	$(PIP) -e .
 	@touch $@
 
-.venv/dev: .venv/bin/python constraints.txt settings.ini setup.py
+.venv/dev: .venv/bin/python constraints.txt settings.ini setup.py package-lock.json
 	$(PIP) -e '.[dev]'
+	PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
 	@touch $@ .venv/run

@@ -22,7 +22,7 @@ setup(
     keywords=cfg["keywords"].split(),
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=[cfg["lib_path"]]),
-    package_data={cfg["lib_path"]: ["digits.zip", "digits.csv", "digits.md", "py.typed"]},
+    package_data={cfg["lib_path"]: ["digits.zip", "digits.csv", "digits.md", "py.typed", "js/*"]},
     install_requires=cfg["requirements"].split(),
     extras_require={
         "dev": cfg["dev_requirements"].split(),

@@ -19,6 +19,15 @@ export function element(tag, properties = {}, ...children) {
 }
 
 /**
+ * The head of a table.
+ * @param {...string} names
+ */
+export function heads(...names) {
+  const cells = names.map((name) => element("th", { scope: "col" }, name));
+  return element("thead", {}, element("tr", {}, ...cells));
+}
+
+/**
  * The drawing context of a canvas.
  * @param {HTMLCanvasElement} canvas
  * @returns {CanvasRenderingContext2D}

@@ -1,5 +1,5 @@
 // Draw a digit, and see what the net makes of it: what it is given, its hidden units, logits, probabilities.
-import { element, grey, paint } from "./dom.js";
+import { element, grey, heads, paint } from "./dom.js";
 import { logSoftmax } from "./net.js";
 import { Pad } from "./pad.js";
 import { prepare, resize } from "./prepare.js";
@@ -127,13 +127,10 @@ function answerView() {
     );
     return { node, ...cells };
   });
-  const heads = ["class", "logit", "softmax", ""].map((text) =>
-    element(text ? "th" : "td", text ? { scope: "col" } : {}, text),
-  );
   const table = element(
     "table",
     {},
-    element("thead", {}, element("tr", {}, ...heads)),
+    heads("class", "logit", "softmax", "%"),
     element("tbody", {}, ...rows.map((row) => row.node)),
   );
 
@@ -165,7 +162,7 @@ function answerView() {
     );
     rows.forEach((row, k) => {
       row.logit.textContent = logits[k].toFixed(2);
-      row.probability.textContent = `${(100 * p[k]).toFixed(1)} %`;
+      row.probability.textContent = (100 * p[k]).toFixed(1);
       row.probability.title = String(p[k]);
       row.bar.style.width = `${100 * p[k]}%`;
       row.node.classList.toggle("mnist-best", k === best);

@@ -1,6 +1,6 @@
 // The failures of the walk under the reader's fingers: settings, a training in a worker, and what comes of it.
 import { label, lineChart } from "./chart.js";
-import { element, paint } from "./dom.js";
+import { element, heads, paint } from "./dom.js";
 
 /**
  * @typedef {import("./train.js").Settings} Settings
@@ -94,6 +94,7 @@ class View {
       "Loading the digits …",
     );
     this.charts = element("div", { className: "mnist-row" });
+    this.numbers = element("tbody");
     this.weights = Array.from({ length: 30 }, (_, j) =>
       element("canvas", {
         width: 28,
@@ -115,6 +116,17 @@ class View {
       element("div", { className: "mnist-row" }, this.start, this.step, this.reset),
       this.status,
       this.charts,
+      element(
+        "details",
+        {},
+        element("summary", {}, "The numbers"),
+        element(
+          "table",
+          {},
+          heads("epoch", "training loss", "validation loss", "accuracy"),
+          this.numbers,
+        ),
+      ),
       element(
         "figure",
         {},
@@ -176,6 +188,7 @@ class View {
     if (born) this.status.append(number(born.value), `, born at step ${born.step}: ${born.where}.`);
     this.drawCharts(history);
     this.drawWeights(weights);
+    this.numbers.replaceChildren(...history.map(numbersRow));
   }
 
   /** @param {State["history"]} history */
@@ -238,6 +251,12 @@ function select(key, values) {
     ),
   );
   return element("select", { name: key }, ...options);
+}
+
+/** @param {State["history"][number]} row */
+function numbersRow({ epoch, train_loss, valid_loss, accuracy }) {
+  const cells = [epoch, train_loss.toFixed(6), valid_loss.toFixed(6), accuracy.toFixed(3)];
+  return element("tr", {}, ...cells.map((cell) => element("td", {}, String(cell))));
 }
 
 /**
