@@ -16,7 +16,7 @@ def accuracy(
     logits: Tensor,  # Scores, float [n, n_classes]
     target: Tensor,  # Class indices, int64 [n]
 ) -> Tensor:  # In [0, 1], scalar
-    "The share of rows whose largest logit is that of the target; as torchmetrics' `MulticlassAccuracy(average='micro')`."
+    "The share of rows whose largest logit is that of the target, as torchmetrics' `MulticlassAccuracy(average='micro')`; raises `ValueError` when there are no rows."
     if target.shape != logits.shape[:1] or len(target) == 0:
         raise ValueError(
             f"need a class for each row, and one at least; got {list(logits.shape)} and {list(target.shape)}"
@@ -54,7 +54,7 @@ def confusion_matrix(
     logits: Tensor,  # Scores, float [n, n_classes]
     target: Tensor,  # Class indices, int64 [n]
 ) -> Tensor:  # Counts, int64 [n_classes, n_classes]: row the true class, column the answer
-    "How often each class was given each answer; as torchmetrics' `MulticlassConfusionMatrix`."
+    "How often each class was given each answer, as torchmetrics' `MulticlassConfusionMatrix`; raises `ValueError` for a target that is no class."
     n = logits.shape[1]
     if target.shape != logits.shape[:1] or ((target < 0) | (target >= n)).any():
         raise ValueError(f"need a class from 0 to {n - 1} for each of {len(logits)} rows")
@@ -99,7 +99,7 @@ def binomial_interval(
     n: int,  # Answers
     z: float = 1.96,  # Half width in standard deviations; 1.96 for 95 %
 ) -> tuple[float, float]:  # Lower and upper end, in [0, 1]
-    "Wilson's score interval for a share, given a count; Wilson 1927."
+    "Wilson's score interval for a share, given a count; raises `ValueError` unless `n_right` is from 0 to `n`. Wilson 1927."
     if not 0 <= n_right <= n or n == 0:
         raise ValueError(f"need 0 <= n_right <= n and n > 0, got n_right={n_right}, n={n}")
     p = n_right / n

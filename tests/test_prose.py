@@ -1,17 +1,27 @@
-"""Numbers in prose are alive: each decimal number and each percentage in a page's text must be among
-the numbers that the same page's code prints or sets. The printed ones are kept fresh by
-test_notebooks, so a result that changes makes the sentence that quotes it fail here."""
+"""What a page says about itself is true.
 
+Numbers in prose are alive: each decimal number and each percentage in a page's text must be among
+the numbers that the same page's code prints or sets. The printed ones are kept fresh by
+test_notebooks, so a result that changes makes the sentence that quotes it fail here. Reading times
+are computed, equations that are referred to exist, and figures suit light and dark pages."""
+
+import base64
 import re
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image
+
+from mnist_walkthrough.data import FIGURES
 
 NOTEBOOKS = sorted(Path(__file__).resolve().parent.parent.glob("nbs/*.ipynb"))
 NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 QUOTED = re.compile(r"(?<![\w.,/])(\d[\d,]*\.\d+(?:e-?\d+)?|\d[\d,]*(?=\s?\\?%))")
-NOT_PROSE = re.compile(r"`[^`]*`|\]\([^)]*\)|\bhttp\S+|(?:eq\.|§|CPython) ?[\d.]+")
+NOT_PROSE = re.compile(
+    r"`[^`]*`|\]\([^)]*\)|\bhttp\S+|(?:eq\.|§|CPython) ?[\d.]+|\\tag\{[\d.]+\}|\(\d\.\d\)"
+)
 POWER = re.compile(r"\\times ?10\^\{?(-?\d+)\}?")
 
 
@@ -54,3 +64,70 @@ def test_a_stale_number_is_noticed(root):
     assert "35.1" in cell.source
     cell.source = cell.source.replace("35.1", "37.6")
     assert unsupported(nb) == [f"{cell.id}: 37.6"]
+
+
+STAGES = [path for path in NOTEBOOKS if path.stem[0].isdecimal()]
+WORDS_PER_MINUTE, SECONDS_PER_LINE = 200, 3  # of prose; of code
+TEXT_WIDTH = 730  # pixels: a wider figure is shrunk, and its letters with it
+
+
+def minutes(nb):
+    "Reading time: the words of the prose and the lines of the code, rounded to five minutes."
+    words = lines = 0
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            words += len(re.sub(r"\]\([^)]*\)", "]", cell.source).split())
+        else:
+            code = (line.strip() for line in cell.source.splitlines())
+            lines += sum(bool(line) and not line.startswith("#|") for line in code)
+    return 5 * round((words / WORDS_PER_MINUTE + lines * SECONDS_PER_LINE / 60) / 5)
+
+
+def pictures(nb):
+    for cell in nb.cells:
+        for out in cell.get("outputs", []):
+            if "image/png" in out.get("data", {}):
+                yield cell.id, Image.open(BytesIO(base64.b64decode(out.data["image/png"])))
+
+
+@pytest.mark.parametrize("path", STAGES, ids=lambda path: path.stem)
+def test_a_stage_says_what_to_know_and_how_long_it_takes(path):
+    nb = nbformat.read(path, as_version=4)
+    said = re.search(
+        r"^\*Beforehand:\* .+\. \*Reading time:\* about (\d+) minutes\.$", nb.cells[0].source, re.M
+    )
+    assert said, "no line: *Beforehand:* ... . *Reading time:* about N minutes."
+    assert int(said[1]) == minutes(nb)
+
+
+def test_home_page_sums_the_reading_times(root):
+    index = nbformat.read(root / "nbs" / "index.ipynb", as_version=4)
+    text = "\n".join(cell.source for cell in index.cells if cell.cell_type == "markdown")
+    rows = dict(re.findall(r"\]\((0\w+)\.ipynb\), (\d+) min", text))
+    assert rows == {p.stem: str(minutes(nbformat.read(p, as_version=4))) for p in STAGES}
+    assert f"{sum(map(int, rows.values()))} minutes" in text
+
+
+@pytest.mark.parametrize("path", STAGES, ids=lambda path: path.stem)
+def test_equations_are_numbered_and_referred_to(path):
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    tags = re.findall(r"\\tag\{([^}]*)\}", text)
+    assert tags == [f"{int(path.stem[:2])}.{i}" for i in range(1, len(tags) + 1)]
+    assert len(tags) == text.count("$$") / 2
+    assert set(re.findall(r"\((\d\.\d)\)", text)) == set(tags)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_figures_stand_on_their_ground_and_fit_the_text(path):
+    for cell, picture in pictures(nbformat.read(path, as_version=4)):
+        assert f"#{bytes(picture.getpixel((0, 0))[:3]).hex()}" == FIGURES["figure.facecolor"], cell
+        assert picture.width <= TEXT_WIDTH, cell
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_printed_lines_are_short(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        for out in cell.get("outputs", []):
+            text = out.get("text", "") + out.get("data", {}).get("text/plain", "")
+            assert max(map(len, text.splitlines()), default=0) <= 88, cell.id
