@@ -27,7 +27,7 @@ html_title = cfg.title
 html_baseurl = ogp_site_url = f"{cfg.doc_host}{cfg.doc_baseurl}/"
 html_context = {"default_mode": "auto"}
 html_favicon = "../build/site/pages/digit.png"
-html_static_path = ["_static"]
+html_static_path = ["_static", "../build/site/static"]
 html_extra_path = ["../build/site/extra"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
@@ -39,9 +39,19 @@ html_theme_options = {
     "use_repository_button": True,
     "use_download_button": False,
     "use_fullscreen_button": False,
-    "home_page_in_toc": True,
     "navbar_persistent": [],
     "show_toc_level": 2,
 }
 notfound_urls_prefix = f"{cfg.doc_baseurl}/"
 ogp_social_cards = {"image_mini": "digit.png"}
+
+
+def add_tools(app, pagename, templatename, context, doctree):
+    "The page on which one draws and trains has a script and a style of its own."
+    if pagename == "play":
+        app.add_css_file("play.css")
+        app.add_js_file("play.js", loading_method="defer")
+
+
+def setup(app):
+    app.connect("html-page-context", add_tools)

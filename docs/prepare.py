@@ -1,6 +1,5 @@
 "Write what Sphinx builds the site from: `python docs/prepare.py FOLDER` (the Makefile's `docs`)."
 
-import re
 import shutil
 import sys
 from importlib import import_module
@@ -15,6 +14,7 @@ from PIL import Image
 from reader import Links, read
 
 from mnist_walkthrough.data import ImageDataset, digits
+from mnist_walkthrough.play import site_files
 
 cfg = get_config()
 PACKAGE = cfg.lib_path.name
@@ -40,7 +40,7 @@ def run_links(notebook):
 
 
 def source_link(file):
-    return f'<p class="run"><a href="{FILES}{file}">See the source</a>.</p>'
+    return f'\n\n<p class="run"><a href="{FILES}{file}">See the source</a>.</p>'
 
 
 def toctrees(stages):
@@ -56,8 +56,7 @@ def toctrees(stages):
 
 def api_page(stages, index):
     "All functions and classes in the order of the walk, each with a link to its entry."
-    parts = ["# API index", source_link(PACKAGE)]
-    parts.append("All functions and classes of the package, in the order of the walk.")
+    parts = ["# API index", "All functions and classes of the package, in the order of the walk."]
     for page in map(page_name, stages):
         module = import_module(f"{PACKAGE}.{page}")
         parts.append(f"## [`{module.__name__}`]({page}.ipynb)")
@@ -65,7 +64,7 @@ def api_page(stages, index):
             full = f"{module.__name__}.{name}"
             if full in index[module.__name__]:
                 parts.append(f"{{py:obj}}`{name} <{full}>`\n: {getattr(module, name).__doc__}")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts) + source_link(PACKAGE)
 
 
 def for_colab(nb):
@@ -131,10 +130,10 @@ def main(folder):
     (pages / "api.md").write_text(api_page(stages, index), encoding="utf-8")
     for path in Path(__file__).parent.glob("*.md"):
         text = path.read_text(encoding="utf-8").replace("GIT_URL", cfg.git_url)
-        title = re.search("^# .*$", text, re.M)[0]
-        text = text.replace(title, f"{title}\n\n{source_link(f'docs/{path.name}')}")
-        (pages / path.name).write_text(text, encoding="utf-8")
+        (pages / path.name).write_text(text + source_link(f"docs/{path.name}"), encoding="utf-8")
     digit(pages / "digit.png")
+    site_files(folder / "static")
+    shutil.copy(cfg.lib_path / "js" / "play.css", folder / "static")
 
 
 if __name__ == "__main__":

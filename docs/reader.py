@@ -98,7 +98,7 @@ def directive(kind, module, name, symbol, link="", methods=()):
     parameters = [p for p in inspect.signature(symbol).parameters.values() if p.name != "self"]
     signature = ", ".join(map(in_signature, parameters))
     head = f"{fence}{{py:{kind}}} {name}({signature})\n:module: {module}"
-    text = f"{link} {inspect.getdoc(symbol) or ''}".strip()
+    text = f"{link} {symbol.__doc__ or ''}".strip()
     return "\n\n".join([head, text, docments_table(symbol, parameters), *methods, fence])
 
 
