@@ -1,10 +1,12 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from browser import FLAGS, find_chromium
+from browser import FLAGS, find_chromium, serve
+from nbdev.config import get_config
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,3 +71,25 @@ def browser(playwright, chromium):
     browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
     yield browser
     browser.close()
+
+
+@pytest.fixture(scope="session")
+def site_folder(tmp_path_factory, offline):
+    "The site as `make docs` builds it, from a copy of the repository."
+    copy = tmp_path_factory.mktemp("site")
+    for folder in ("nbs", "docs", "mnist_walkthrough"):
+        shutil.copytree(ROOT / folder, copy / folder)
+    for file in ("settings.ini", "Makefile"):
+        shutil.copy(ROOT / file, copy)
+    made = "--old-file=.venv/dev"  # the environment stands where the tests run
+    command = ["make", "docs", made, f"BIN={Path(sys.executable).parent}"]
+    done = subprocess.run(command, cwd=copy, env=offline, capture_output=True, text=True)
+    assert done.returncode == 0, f"make docs failed:\n{done.stdout}{done.stderr}"
+    return copy / "_docs"
+
+
+@pytest.fixture(scope="session")
+def site(site_folder):
+    "The address of the site, served at the path that it has when it is published."
+    with serve(site_folder, f"{get_config().doc_baseurl}/") as url:
+        yield url
