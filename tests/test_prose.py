@@ -5,6 +5,7 @@ the numbers that the same page's code prints or sets. The printed ones are kept 
 test_notebooks, so a result that changes makes the sentence that quotes it fail here. Reading times
 are computed, equations that are referred to exist, and figures suit light and dark pages."""
 
+import ast
 import base64
 import re
 from io import BytesIO
@@ -131,3 +132,14 @@ def test_printed_lines_are_short(path):
         for out in cell.get("outputs", []):
             text = out.get("text", "") + out.get("data", {}).get("text/plain", "")
             assert max(map(len, text.splitlines()), default=0) <= 88, cell.id
+
+
+@pytest.mark.parametrize("path", STAGES, ids=lambda path: path.stem)
+def test_imports_stand_in_cells_of_their_own(path):
+    "The documentation pass executes a cell that imports, without the cells before it."
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and not cell.source.startswith("#|"):
+            kinds = {
+                isinstance(s, ast.Import | ast.ImportFrom) for s in ast.parse(cell.source).body
+            }
+            assert len(kinds) == 1, cell.id
