@@ -9,6 +9,8 @@ import yaml
 from fastcore.docments import docments
 from nbformat.v4 import new_markdown_cell
 
+INNER = re.compile(r"\[(`[^`]*`)\]\([^)\s]+\)")
+NESTED = re.compile(rf"\[((?:[^][]*{INNER.pattern})+[^][]*)\](?=\()")
 LINK = re.compile(r"\[((?:`[^`]*`|[^][`])*)\]\(([^)\s]+)\)")
 
 
@@ -24,7 +26,7 @@ def read(
         if cell.cell_type == "raw":
             nb.cells[i] = head(cell.source, nb.metadata, below_title)
         elif cell.cell_type == "markdown":
-            cell.source = LINK.sub(lambda match: link(match[1], match[2]), cell.source)
+            cell.source = links(cell.source, link)
         elif shown := re.search(r"^show_doc\((\w+)\)", cell.source, re.M):
             nb.cells[i] = new_markdown_cell(entry(module, shown[1], source(shown[1])))
         else:
@@ -32,6 +34,12 @@ def read(
     nb.metadata.pop("widgets", None)
     nb.metadata.language_info = {"name": "python", "pygments_lexer": "python"}
     return nb
+
+
+def links(source, link):
+    "All links; where nbdev has put one into the text of another, the outer one stays."
+    source = NESTED.sub(lambda outer: "[" + INNER.sub(r"\1", outer[1]) + "]", source)
+    return LINK.sub(lambda match: link(match[1], match[2]), source)
 
 
 def head(source, metadata, below_title):

@@ -45,6 +45,11 @@ def read(link):
         (f"[a *b*]({SITE}play.html#lr=0.1&x=1)", '<a href="play.html#lr=0.1&x=1">a *b*</a>'),
         ("[licence](../LICENSE)", "[licence](https://code.example/blob/main/LICENSE)"),
         ("[`nn.Linear`](https://x.example/a.html#b)", "[`nn.Linear`](https://x.example/a.html#b)"),
+        (f"[[`mlp`]({SITE}net.html#mlp)](https://x.example)", "[`mlp`](https://x.example)"),
+        (
+            f"[a [`mlp`]({SITE}net.html#mlp), [`mlp`]({SITE}net.html#mlp) b](https://x.example)",
+            "[a `mlp`, `mlp` b](https://x.example)",
+        ),
         ("x[0](1) and `y[a](b)`", "x[0](1) and `y[a](b)`"),
         ("| [a](03_net.ipynb) | [b](03_net.ipynb) |", "| [a](net.ipynb) | [b](net.ipynb) |"),
     ],
