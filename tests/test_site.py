@@ -8,8 +8,17 @@ import pytest
 from browser import serve
 from nbdev.config import get_config
 
-WIDTHS = (390, 768, 1400)
-THEMES = ("light", "dark")
+TOPICS = (
+    "console errors",
+    "failed requests",
+    "requests to other hosts",
+    "sideways scroll",
+    "accessibility",
+    "pictures without a text",
+    "head",
+    "dead links",
+)
+VIEWS = ((390, "dark"), (768, "light"), (1400, "light"), (1400, "dark"))
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 SETTLED = "async () => { await window.MathJax?.startup?.promise; await document.fonts.ready; }"
 FACTS = """() => ({
@@ -63,13 +72,13 @@ def open_page(page, url):
     page.evaluate(SETTLED)
 
 
-def look(page, url, host):
-    "All that is wrong with one page by itself, by topic, and where its links lead."
+def look(context, url, host):
+    "All that is wrong with one page by itself, by topic; its anchors; where its links lead."
     wrong = {topic: [] for topic in TOPICS}
-    places = {}  # {fault: where it shows}
+    places = {}  # {(topic, fault): where it shows}
 
     def request(request):
-        if re.match("(http|ws)", request.url) and not request.url.startswith(host):
+        if re.match("http|ws", request.url) and not request.url.startswith(host):
             wrong["requests to other hosts"].append(request.url)
 
     def response(response):
@@ -80,50 +89,32 @@ def look(page, url, host):
         if message.type == "error":
             wrong["console errors"].append(message.text)
 
-    listeners = {
-        "request": request,
-        "response": response,
-        "requestfailed": lambda r: wrong["failed requests"].append(f"{r.failure} {r.url}"),
-        "console": console,
-        "pageerror": lambda error: wrong["console errors"].append(str(error)),
-    }
-    for event, listener in listeners.items():
-        page.on(event, listener)
-    for theme in THEMES:
+    page = context.new_page()
+    page.on("request", request)
+    page.on("response", response)
+    page.on("requestfailed", lambda r: wrong["failed requests"].append(f"{r.failure} {r.url}"))
+    page.on("console", console)
+    page.on("pageerror", lambda error: wrong["console errors"].append(str(error)))
+    for width, theme in VIEWS:
+        place = f"at {width} px in {theme}"
+        page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-        for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 900})
-            open_page(page, url)
-            facts = page.evaluate(FACTS)
-            place = f"at {width} px in {theme}"
-            for element in page.evaluate(TOO_WIDE):
-                places.setdefault(("sideways scroll", element), []).append(place)
-            if width in (WIDTHS[0], WIDTHS[-1]):
-                page.evaluate(THIN)
-                page.evaluate(AXE)
-                for fault in page.evaluate(FAULTS):
-                    places.setdefault(("accessibility", fault), []).append(place)
+        open_page(page, url)
+        facts = page.evaluate(FACTS)
+        for element in page.evaluate(TOO_WIDE):
+            places.setdefault(("sideways scroll", element), []).append(place)
+        page.evaluate(THIN)
+        page.evaluate(AXE)
+        for fault in page.evaluate(FAULTS):
+            places.setdefault(("accessibility", fault), []).append(place)
     for (topic, fault), where in places.items():
         wrong[topic].append(f"{', '.join(where)}: {fault}")
     wrong["pictures without a text"] = facts["silent"]
     if facts["headings"] != 1:
         wrong["head"].append(f"{facts['headings']} h1 where there should be one")
     wrong["head"] += [f"no {name}" for name in ("title", "language") if not facts[name]]
-    for event, listener in listeners.items():
-        page.remove_listener(event, listener)
+    page.close()
     return wrong, set(facts["ids"]), facts["links"]
-
-
-TOPICS = (
-    "console errors",
-    "failed requests",
-    "requests to other hosts",
-    "sideways scroll",
-    "accessibility",
-    "pictures without a text",
-    "head",
-    "dead links",
-)
 
 
 def names(folder):
@@ -132,9 +123,10 @@ def names(folder):
     return [name for name in pages if not name.startswith("_")]
 
 
-def look_at_all(page, folder, url, home):
+def look_at_all(browser, folder, url, home):
     "{topic: what is wrong, each with its page}; `home` is where the site is going to be published."
-    looks = {name: look(page, url + name, url) for name in names(folder)}
+    with browser.new_context() as context:
+        looks = {name: look(context, url + name, url) for name in names(folder)}
     wrong = {topic: [] for topic in TOPICS}
     for name, (found, _, links) in looks.items():
         for link in links:
@@ -161,10 +153,8 @@ def page(browser):
 
 @pytest.fixture(scope="module")
 def wrong(browser, site_folder, site):
-    page = browser.new_page()
     config = get_config()
-    yield look_at_all(page, site_folder, site, f"{config.doc_host}{config.doc_baseurl}/")
-    page.close()
+    return look_at_all(browser, site_folder, site, f"{config.doc_host}{config.doc_baseurl}/")
 
 
 @pytest.mark.parametrize("topic", TOPICS)
@@ -184,10 +174,10 @@ BROKEN = """<!DOCTYPE html><html><head><link rel="icon" href="data:,"></head><bo
 </body></html>"""
 
 
-def test_each_fault_is_noticed(page, tmp_path):
+def test_each_fault_is_noticed(browser, tmp_path):
     (tmp_path / "index.html").write_text(BROKEN)
     with serve(tmp_path) as url:
-        wrong = look_at_all(page, tmp_path, url, "https://example.org/")
+        wrong = look_at_all(browser, tmp_path, url, "https://example.org/")
     expected = {
         "console errors": "broken script",
         "failed requests": "404 .*here.png",
@@ -285,6 +275,15 @@ def test_every_page_is_reached_by_keyboard(page, site, site_folder):
                 waiting.append(inner)
     assert not hidden, f"style :focus-visible of these: {hidden}"
     assert set(names(site_folder)) - seen <= {"404.html", "search.html"}
+
+
+def test_a_trap_and_an_unseen_focus_are_noticed(page):
+    links = "<a href='#' style='outline: none'>a</a><a href='#'>b</a>"
+    page.set_content(links)
+    assert [stop["seen"] for stop in tab_stops(page)] == [False, True]
+    page.set_content(links + "<button onblur='setTimeout(() => this.focus())'>c</button>")
+    with pytest.raises(AssertionError, match="trapped at <button"):
+        tab_stops(page)
 
 
 def tab_to(page, selector):
