@@ -43,7 +43,7 @@ html_theme_options = {
     "show_toc_level": 2,
 }
 notfound_urls_prefix = f"{cfg.doc_baseurl}/"
-ogp_social_cards = {"image_mini": "digit.png"}
+ogp_social_cards = {"image_mini": "digit.png", "font": "DejaVu Sans"}
 
 
 def add_tools(app, pagename, templatename, context, doctree):
