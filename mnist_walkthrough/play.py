@@ -13,6 +13,7 @@ import json
 import re
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -42,8 +43,8 @@ def fit(
     side: int = 20,  # Pixels
 ) -> Tensor:  # [side, at most side], or the other way round
     "The picture scaled, in its proportions, into a square."
-    size = [max(1, int(n * side / max(ink.shape) + 0.5)) for n in ink.shape]
-    return F.adaptive_avg_pool2d(ink[None], size)[0]
+    height, width = (max(1, int(n * side / max(ink.shape) + 0.5)) for n in ink.shape)
+    return F.adaptive_avg_pool2d(ink[None], (height, width))[0]
 
 # %% ../nbs/08_play.ipynb #centre
 def centre(
@@ -94,23 +95,23 @@ def show_answer(
     model: nn.Module,  # Maps x [n, 784] to logits
     x: Tensor,  # One image as a row of pixels in [0, 1], [1, 784]
 ) -> None:
-    "Draw the stages from an image to probabilities."
+    "Draw the stages from an image to probabilities; the model has a multiple of ten hidden units."
     import matplotlib.pyplot as plt
 
     parts = answer(model, x)
-    panels = {
-        "What the net is given": (x.view(28, 28), "gray"),
-        "Hidden units": (torch.tensor(parts["hidden"]).view(-1, 5), "cividis"),
-    }
-    fig, axes = plt.subplots(1, 4, figsize=(10, 2.6), layout="constrained")
-    for ax, (title, (image, colours)) in zip(axes, panels.items(), strict=False):
+    fig, axes = plt.subplots(2, 2, figsize=(7, 4.4), layout="constrained")
+    for ax, title, image, colours in (
+        (axes[0, 0], "What the net is given", x.view(28, 28), "gray"),
+        (axes[0, 1], "Hidden units", torch.tensor(parts["hidden"]).view(-1, 10), "cividis"),
+    ):
         ax.imshow(image, cmap=colours)
         ax.set(title=title, xticks=[], yticks=[])
     logits = torch.tensor(parts["logits"])
-    for ax, title, values in ((axes[2], "Logits", logits), (axes[3], "Softmax", logits.softmax(0))):
-        ax.bar(range(10), values)
-        ax.set(title=title, xlabel="class", xticks=range(10))
-    axes[3].set(ylabel="probability", ylim=(0, 1))
+    axes[1, 0].bar(range(10), logits)
+    axes[1, 0].set(title="Logits", xlabel="class", ylabel="logit", xticks=range(10))
+    axes[1, 1].bar(range(10), logits.softmax(0))
+    axes[1, 1].set(title="Softmax", xlabel="class", ylabel="probability", ylim=(0, 1))
+    axes[1, 1].set_xticks(range(10))
 
 # %% ../nbs/08_play.ipynb #js
 def bundle(
@@ -152,12 +153,10 @@ class Tool(AnyWidget):
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict[str, object], dict[str, object]]:
-        data, metadata = super()._repr_mimebundle_(**kwargs)
-        return {
-            **data,
-            "text/html": f'<div class="{self.place}"><p>{self.words}</p></div>',
-        }, metadata
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        words = f'<div class="{self.place}"><p>{self.words}</p></div>'
+        return {**data, "text/html": words}, metadata
 
 # %% ../nbs/08_play.ipynb #draw-digit
 class DrawDigit(Tool):
@@ -203,7 +202,7 @@ SEEDS = (0, 1, 2)
 
 def experiment_data() -> bytes:  # gzipped safetensors
     "What the training in the page starts from: digits, initial weights and permutations, of each seed."
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, folder in (("train", "training"), ("valid", "testing")):
         split = ImageDataset(digits() / folder, decoder=decode_with_pillow)
         tensors |= {f"{name}.x": split.images, f"{name}.y": split.y.to(torch.uint8)}

@@ -61,7 +61,7 @@ def test_numbers_in_prose_are_printed_by_the_page(path):
 
 def test_a_stale_number_is_noticed(root):
     nb = nbformat.read(root / "nbs" / "03_net.ipynb", as_version=4)
-    cell = nb.cells[0]
+    cell = nb.cells[1]
     assert "35.1" in cell.source
     cell.source = cell.source.replace("35.1", "37.6")
     assert unsupported(nb) == [f"{cell.id}: 37.6"]
@@ -95,7 +95,7 @@ def pictures(nb):
 def test_a_stage_says_what_to_know_and_how_long_it_takes(path):
     nb = nbformat.read(path, as_version=4)
     said = re.search(
-        r"^\*Beforehand:\* .+\. \*Reading time:\* about (\d+) minutes\.$", nb.cells[0].source, re.M
+        r"^\*Beforehand:\* .+\. \*Reading time:\* about (\d+) minutes\.$", nb.cells[1].source, re.M
     )
     assert said, "no line: *Beforehand:* ... . *Reading time:* about N minutes."
     assert int(said[1]) == minutes(nb)

@@ -100,6 +100,7 @@ def look(context, url, host):
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=theme, reduced_motion="reduce")
         open_page(page, url)
+        page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
         facts = page.evaluate(FACTS)
         for element in page.evaluate(TOO_WIDE):
             places.setdefault(("sideways scroll", element), []).append(place)

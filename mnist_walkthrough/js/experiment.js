@@ -69,7 +69,7 @@ export async function experiment({ model, el }) {
   ]);
   worker.onmessage = ({ data }) => view.show(data);
   view.connect((command, argument) => worker.postMessage([command, argument]), shared);
-  if (shared && location.hash.includes("start=")) el.scrollIntoView();
+  if (shared && location.hash.includes("=")) el.scrollIntoView();
 }
 
 /** @param {string} source */

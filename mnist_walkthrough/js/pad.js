@@ -144,16 +144,19 @@ export class Pad {
     const pen = context(this.canvas);
     pen.fillStyle = "black";
     pen.fillRect(0, 0, SIZE, SIZE);
-    pen.strokeStyle = pen.fillStyle = "white";
     this.digit?.forEach((grey, i) => {
       pen.fillStyle = `rgb(${grey} ${grey} ${grey})`;
       pen.fillRect((i % 28) * 10, Math.floor(i / 28) * 10, 10, 10);
     });
     Object.assign(pen, { lineWidth: PEN, lineCap: "round", lineJoin: "round" });
+    pen.fillStyle = pen.strokeStyle = "white";
     for (const [first, ...others] of this.strokes) {
       pen.beginPath();
+      pen.arc(...first, PEN / 2, 0, 2 * Math.PI);
+      pen.fill();
+      pen.beginPath();
       pen.moveTo(...first);
-      for (const point of others.length ? others : [first]) pen.lineTo(...point);
+      for (const point of others) pen.lineTo(...point);
       pen.stroke();
     }
     if (cursor) this.showCursor(pen);

@@ -90,7 +90,7 @@ function places(name) {
  * @param {() => void} f called once, when the reader comes near
  */
 function whenNear(el, f) {
-  if (location.hash.includes("start=")) return f();
+  if (location.hash.includes("=")) return f();
   const observer = new IntersectionObserver(
     (entries) => {
       if (!entries.some((entry) => entry.isIntersecting)) return;
