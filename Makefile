@@ -20,7 +20,8 @@ lab: .venv/dev  ## JupyterLab on the notebooks
 docs: .venv/dev  ## the site, in _docs/
 	@rm -rf _docs
 	@$(BIN)/python docs/prepare.py build/site
-	@$(BIN)/sphinx-build -W -n --keep-going -q -c docs build/site/pages _docs
+	@$(BIN)/sphinx-build -W -n --keep-going -q -c docs build/site/pages build/site/html
+	@mv build/site/html _docs
 
 docs-serve: docs  ## the site on http://127.0.0.1:8000 (PORT=8001)
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _docs $(or $(PORT),8000)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OWN', 'STYLE', 'STARTS', 'SEEDS', 'crop', 'fit', 'centre', 'prepare', 'answer', 'show_answer', 'bundle', 'Tool',
-           'DrawDigit', 'stored_digits', 'experiment_data', 'flat', 'Experiment', 'site_files']
+           'stored_digits', 'DrawDigit', 'flat', 'experiment_data', 'Experiment', 'site_files']
 
 # %% ../nbs/08_play.ipynb #imports-export
 import base64
@@ -74,9 +74,7 @@ def prepare(
 def answer(
     model: nn.Module,  # Maps x [n, 784] to logits
     x: Tensor,  # One image as a row of pixels in [0, 1], [1, 784]
-) -> dict[
-    str, list[float]
-]:  # "logits", and "hidden": what the last ReLU lets through, if there is one
+) -> dict[str, list[float]]:  # "logits", and "hidden", after the last ReLU if there is one
     "What a model makes of an image."
     hidden: list[Tensor] = [torch.empty(0)]
     hooks = [
@@ -147,7 +145,6 @@ STYLE = (files("mnist_walkthrough") / "js" / "play.css").read_text(encoding="utf
 class Tool(AnyWidget):
     "A widget that says in words what it is, where it cannot run."
 
-    place = ""
     words = ""
 
     def __repr__(self) -> str:
@@ -155,17 +152,20 @@ class Tool(AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        words = f'<div class="{self.place}"><p>{self.words}</p></div>'
-        return {**data, "text/html": words}, metadata
+        return {**data, "text/html": f"<p>{self.words}</p>"}, metadata
+
+# %% ../nbs/08_play.ipynb #stored-digits
+def stored_digits() -> Tensor:  # uint8 [10, 784]
+    "The first test digit of each class that ships with the package, as grey values."
+    test = ImageDataset(digits() / "testing", decoder=decode_with_pillow)
+    first = [int((test.y == k).nonzero()[0]) for k in range(10)]
+    return test.images[first].flatten(1)
 
 # %% ../nbs/08_play.ipynb #draw-digit
 class DrawDigit(Tool):
     "A square to draw a digit on, which a `Learner` answers while you draw."
 
-    place = "mnist-draw"
-    words = (
-        "Here is a square to draw a digit on, once this cell is run, or on the site of the series."
-    )
+    words = "In JupyterLab, once this cell is run, a square to draw on stands here."
     _esm = bundle("draw_widget.js")
     _css = STYLE
     digits = Bytes().tag(sync=True)
@@ -188,12 +188,10 @@ class DrawDigit(Tool):
     def _ask(self, _change: object) -> None:
         self.answer = answer(self.learner.model, self.x)
 
-# %% ../nbs/08_play.ipynb #stored-digits
-def stored_digits() -> Tensor:  # uint8 [10, 784]
-    "The first test digit of each class that ships with the package, as grey values."
-    test = ImageDataset(digits() / "testing", decoder=decode_with_pillow)
-    first = [int((test.y == k).nonzero()[0]) for k in range(10)]
-    return test.images[first].flatten(1)
+# %% ../nbs/08_play.ipynb #flat
+def flat(model: nn.Module) -> Tensor:  # [number of parameters]
+    "All parameters of a model, one after the other."
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 # %% ../nbs/08_play.ipynb #experiment-data
 STARTS: dict[str, Init] = {"torch": init_default_, "he": init_he_, "unscaled": init_unscaled_}
@@ -215,17 +213,11 @@ def experiment_data() -> bytes:  # gzipped safetensors
             tensors[f"{start}.{seed}"] = flat(mlp(784, 30, 10, init_=init_, generator=weights))
     return gzip.compress(safetensors.torch.save(tensors), mtime=0)
 
-
-def flat(model: nn.Module) -> Tensor:  # [number of parameters]
-    "All parameters of a model, one after the other."
-    return torch.cat([p.detach().flatten() for p in model.parameters()])
-
 # %% ../nbs/08_play.ipynb #experiment-widget
 class Experiment(Tool):
     "The training of the walk, with its failures as switches."
 
-    place = "mnist-experiment"
-    words = "Here is a training to play with, once this cell is run, or on the site of the series."
+    words = "In JupyterLab, once this cell is run, a training to play with stands here."
     _esm = bundle("experiment_widget.js")
     _css = STYLE
     worker = Unicode(bundle("worker.js")).tag(sync=True)
