@@ -4,6 +4,8 @@ import { logSoftmax } from "./net.js";
 import { Pad } from "./pad.js";
 import { prepare, resize } from "./prepare.js";
 
+const FIRST = 3; // what is shown before anything is drawn
+
 /**
  * What a page, or a notebook by anywidget, gives: `digits` uint8 [10, 784] to choose from. It is told `pixels`
  * float32 [784], and tells the `answer`.
@@ -62,7 +64,7 @@ export function draw({ model, el }) {
       element(
         "p",
         { className: "mnist-hint" },
-        "Keyboard: arrows move the pen, space puts it down or lifts it.",
+        "Draw over it. By keyboard: arrows move the pen, space puts it down or lifts it.",
       ),
     ),
     element(
@@ -72,7 +74,7 @@ export function draw({ model, el }) {
       answer.node,
     ),
   );
-  answer.wait("Draw a digit.");
+  pad.show(storedDigit(model.get("digits"), FIRST));
 }
 
 /**
@@ -87,7 +89,7 @@ function storedDigits(digits, choose) {
     "aria-label": "Digits of the test set",
   });
   for (let k = 0; k < digits.byteLength / 784; k++) {
-    const pixels = new Uint8Array(digits.buffer, digits.byteOffset + 784 * k, 784);
+    const pixels = storedDigit(digits, k);
     const image = element("canvas", { width: 28, height: 28 });
     paint(image, pixels, (v) => grey(v / 255));
     row.append(
@@ -99,6 +101,14 @@ function storedDigits(digits, choose) {
     );
   }
   return row;
+}
+
+/**
+ * @param {DataView} digits uint8 [n, 784]
+ * @param {number} k
+ */
+function storedDigit(digits, k) {
+  return new Uint8Array(digits.buffer, digits.byteOffset + 784 * k, 784);
 }
 
 /** Hidden units as cells, logits and probabilities as bars, the answer in words. */
