@@ -153,7 +153,7 @@ def test_what_is_drawn_reaches_python_which_answers(browser, lab):
         "pad = DrawDigit(Learner([], [], mlp(784, 30, 10), None, None))",
         "pad",
         "logits = pad.answer.get('logits', [0])\n"
-        "f'{int(pad.x.view(28, 28).any(0).sum()) < 5}, {logits.index(max(logits))}'",
+        "f'{0 < int(pad.x.view(28, 28).any(0).sum()) < 5}, {logits.index(max(logits))}'",
     )
     page = start(browser, url, path)
     page.wait_for_function(FINISHED, arg=NOTEBOOK)

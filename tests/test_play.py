@@ -257,8 +257,8 @@ def test_undo_clear_empty_dot_and_full(page):
     drag(page, (0.1, 0.9))
     assert re.match(r"\d, with \d+ %", words(page))
     page.get_by_role("button", name="Clear").click()
-    for row in range(16):  # each 20 high, 17.5 apart
-        drag(page, (0.002, row / 16 + 0.01), (0.998, row / 16 + 0.01))
+    for row in range(16):  # each 20 high, 18.2 apart
+        drag(page, (0.002, row / 15.4 + 0.01), (0.998, row / 15.4 + 0.01))
     assert re.match(r"\d, with \d+ %", words(page))
     assert (seen(page) == 255).sum() == 400
 
