@@ -82,8 +82,11 @@ class Links:
             return f'<a href="{target}">{text}</a>'
         if target.startswith("../"):
             return f"[{text}]({self.files}{target.removeprefix('../')})"
-        name, *anchor = target.split("#")
-        return f"[{text}]({'#'.join([self.pages.get(name, name), *anchor])})"
+        name, hash_, anchor = target.partition("#")
+        page = self.pages.get(name, name)
+        if "=" in anchor:  # no place on the page, but settings that the page reads
+            return f'<a href="{page.replace(".ipynb", ".html")}#{anchor}">{text}</a>'
+        return f"[{text}]({page}{hash_}{anchor})"
 
 
 def entry(module, name, source):

@@ -266,9 +266,10 @@ def test_undo_clear_empty_dot_and_full(page):
 def test_without_scripts_a_sentence_and_a_picture_stand_there(browser, site):
     page = browser.new_page(java_script_enabled=False)
     page.goto(site + "play.html")
-    assert "Here is a square" in page.locator(".mnist-draw").inner_text()
-    assert "Here is a training" in page.locator(".mnist-experiment").inner_text()
-    assert page.locator("main img[alt*='softmax']").is_visible()
+    assert "a square to draw on" in page.locator(".mnist-draw").inner_text()
+    assert "the training" in page.locator(".mnist-experiment").inner_text()
+    for picture in ("their softmax", "for four starts"):
+        assert page.locator(f"main img[alt*='{picture}']").is_visible()
     page.close()
 
 
