@@ -69,7 +69,12 @@ def api_page(stages, index):
 
 def for_colab(nb):
     "Put a cell before all others that installs the package."
-    nb.cells.insert(0, new_code_cell(f"%pip install --quiet git+{cfg.git_url}", id="install"))
+    nb.cells.insert(
+        0,
+        new_code_cell(
+            f"%pip install --quiet '{cfg.lib_name}[widget] @ git+{cfg.git_url}'", id="install"
+        ),
+    )
     return nb
 
 

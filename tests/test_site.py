@@ -32,12 +32,13 @@ FACTS = """() => ({
         .concat([...document.querySelectorAll('meta[property="og:image"]')].map(m => m.content)),
 })"""
 TOO_WIDE = """() => {
-    const width = document.scrollingElement.scrollWidth;
-    if (width <= innerWidth) return [];
-    const wide = [...document.body.querySelectorAll('*')]
-        .filter(e => e.getBoundingClientRect().right > innerWidth + 1);
+    const tables = [...document.querySelectorAll('main :is(table, :has(> table))')]
+        .filter(e => e.scrollWidth > e.clientWidth + 1);
+    const wide = document.scrollingElement.scrollWidth <= innerWidth ? []
+        : [...document.body.querySelectorAll('*')]
+            .filter(e => e.getBoundingClientRect().right > innerWidth + 1);
     const inner = wide.filter(e => !wide.some(other => other !== e && e.contains(other)));
-    return inner.slice(0, 3).map(e => e.outerHTML.slice(0, 150));
+    return [...tables, ...inner].slice(0, 3).map(e => e.outerHTML.slice(0, 150));
 }"""
 # one of each kind of coloured word in code is enough, of thousands
 THIN = """() => {
