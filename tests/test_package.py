@@ -19,6 +19,7 @@ MODULES = [
     "metric",
     "net",
     "optimizer",
+    "play",
 ]
 DATA = ["digits.csv", "digits.md", "digits.zip", "py.typed"]
 
@@ -39,12 +40,13 @@ def built(root, tmp_path_factory):
     return wheel, sdist
 
 
-def test_wheel_holds_the_package_and_nothing_else(built):
+def test_wheel_holds_the_package_and_nothing_else(built, root):
     names = zipfile.ZipFile(built[0]).namelist()
     package = {
         n.removeprefix("mnist_walkthrough/") for n in names if n.startswith("mnist_walkthrough/")
     }
-    assert package == {f"{m}.py" for m in MODULES} | set(DATA)
+    tools = {f"js/{path.name}" for path in root.glob("mnist_walkthrough/js/*")}
+    assert package == {f"{m}.py" for m in MODULES} | set(DATA) | tools
     assert {n.split("/")[0].split("-")[0] for n in names} == {"mnist_walkthrough"}
     assert any(n.endswith("licenses/LICENSE") for n in names)
 
@@ -79,15 +81,17 @@ def test_installed_wheel_works_in_an_empty_folder(built, offline, tmp_path):
     empty.mkdir()
     code = (
         "import mnist_walkthrough as m; print(m.__file__); print(*map(callable, map(m.__dict__.get, m.__all__)));"
-        "print(m.ImageDataset(m.digits() / 'training'))"
+        "print(m.ImageDataset(m.digits() / 'training'));"
+        "from mnist_walkthrough.play import DrawDigit; print(len(DrawDigit._esm))"
     )
     done = subprocess.run(
         [python, "-c", code], cwd=empty, env=offline, capture_output=True, text=True
     )
-    where, public, data = done.stdout.splitlines()
+    where, public, data, module = done.stdout.splitlines()
     assert where.startswith(str(site))
     assert set(public.split()) == {"True"}
     assert "1000 images 28 x 28" in data
+    assert int(module) > 5000
     command = [tmp_path / "env" / "bin" / "mnist_walkthrough", "--epochs", "1"]
     done = subprocess.run(command, cwd=empty, env=offline, capture_output=True, text=True)
     assert "+ own learner" in done.stdout
