@@ -41,6 +41,7 @@ html_theme_options = {
     "use_fullscreen_button": False,
     "navbar_persistent": [],
     "show_toc_level": 2,
+    "back_to_top_button": False,
 }
 notfound_urls_prefix = f"{cfg.doc_baseurl}/"
 ogp_social_cards = {"image_mini": "digit.png", "font": "DejaVu Sans"}

@@ -1,5 +1,6 @@
 "From a notebook that nbdev's documentation pass has processed to one that MyST-NB reads."
 
+import ast
 import inspect
 import re
 from importlib import import_module
@@ -60,6 +61,15 @@ def options(cell):
         cell.metadata["tags"] = ["remove-input"]
     if "fig-alt" in values:
         cell.metadata["mystnb"] = {"image": {"alt": values["fig-alt"]}}
+    if only_imports(cell.source):
+        cell.metadata["tags"] = ["hide-input"]
+        cell.metadata["mystnb"] = {"code_prompt_show": "Imports", "code_prompt_hide": "Imports"}
+
+
+def only_imports(source):
+    "Whether a cell does nothing but import, which a reader may skip."
+    statements = ast.parse(source).body
+    return bool(statements) and all(isinstance(s, ast.Import | ast.ImportFrom) for s in statements)
 
 
 class Links:

@@ -77,6 +77,13 @@ def test_options_of_a_cell(read):
     assert cells[0].metadata.mystnb.image.alt == 'Two lines: one rises, "one" falls.'
 
 
+def test_imports_are_folded(read):
+    imports = new_code_cell("#| exports\nimport math\nfrom a import (\n    b,\n)")
+    cells, _ = read(imports, new_code_cell("import math\nx = 1"), new_code_cell("#| default_exp a"))
+    assert cells[0].metadata.tags == ["hide-input"]
+    assert not any("tags" in cell.metadata for cell in cells[1:])
+
+
 def test_what_nbdev_adds_to_exported_source_is_dropped(read):
     source = '#| code-fold: show\n#| code-summary: "Exported source"\n#| exports\ny = 2'
     cells, _ = read(new_code_cell(source))

@@ -4,9 +4,8 @@ const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [340, 190, 42, 34, 24];
 
 /**
  * @typedef {object} Series
- * @property {string} name
+ * @property {string} name "training" or "validation", which have looks of their own
  * @property {number[]} values one for each epoch, from 1 on; what is not finite leaves a gap
- * @property {string} dash
  */
 
 /**
@@ -31,7 +30,7 @@ export function lineChart({ title, unit, epochs, top, series }) {
     role: "img",
     "aria-label": `${title}. ${summary(series)}`,
   });
-  svg.append(text(title, { x: WIDTH / 2, y: 14, "text-anchor": "middle", class: "mnist-title" }));
+  svg.append(text(title, { x: LEFT, y: 14, class: "mnist-title" }));
   for (const share of [0, 0.5, 1]) {
     const y = up(max * share);
     svg.append(node("line", { x1: LEFT, x2: WIDTH - 10, y1: y, y2: y, class: "mnist-grid" }));
@@ -51,23 +50,15 @@ export function lineChart({ title, unit, epochs, top, series }) {
   if (series.some(({ values }) => values.length && !Number.isFinite(values.at(-1)))) {
     svg.append(text("NaN", { x: (LEFT + WIDTH) / 2, y: HEIGHT / 2, class: "mnist-nan mnist-big" }));
   }
-  series.forEach(({ name, values, dash }, i) => {
+  series.forEach(({ name, values }, i) => {
     const points = values
       .map((v, e) => (Number.isFinite(v) ? `${across(e + 1)},${up(Math.min(v, max))}` : ""))
       .filter(Boolean);
-    const look = { class: `mnist-line mnist-line-${i}`, "stroke-dasharray": dash };
+    const look = { class: `mnist-line mnist-${name}` };
+    const x = WIDTH - 85 * (series.length - i);
     svg.append(node("polyline", { points: points.join(" "), ...look }));
-    if (series.length < 2) return;
-    svg.append(
-      node("line", {
-        x1: WIDTH - 100,
-        x2: WIDTH - 76,
-        y1: TOP + 10 + 16 * i,
-        y2: TOP + 10 + 16 * i,
-        ...look,
-      }),
-    );
-    svg.append(text(name, { x: WIDTH - 70, y: TOP + 14 + 16 * i }));
+    svg.append(node("line", { x1: x, x2: x + 22, y1: 10, y2: 10, ...look }));
+    svg.append(text(name, { x: x + 26, y: 14 }));
   });
   return svg;
 }

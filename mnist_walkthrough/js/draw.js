@@ -49,6 +49,7 @@ export function draw({ model, el }) {
   prepared.onchange = ask;
   el.classList.add("mnist-play", "mnist-draw");
   el.replaceChildren(
+    answer.words,
     element(
       "div",
       { className: "mnist-draw-left" },
@@ -64,7 +65,7 @@ export function draw({ model, el }) {
       element(
         "p",
         { className: "mnist-hint" },
-        "Draw over it. By keyboard: arrows move the pen, space puts it down or lifts it.",
+        "Draw over it. By keyboard: arrows move the pen, space puts it down or lifts it, backspace undoes.",
       ),
     ),
     element(
@@ -179,5 +180,5 @@ function answerView() {
     });
   }
 
-  return { node: element("div", {}, words, units, table), wait, show };
+  return { words, node: element("div", {}, units, table), wait, show };
 }

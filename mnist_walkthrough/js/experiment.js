@@ -69,7 +69,7 @@ export async function experiment({ model, el }) {
   ]);
   worker.onmessage = ({ data }) => view.show(data);
   view.connect((command, argument) => worker.postMessage([command, argument]), shared);
-  if (shared && location.hash.includes("=")) el.scrollIntoView();
+  if (shared && location.hash.includes("=")) (el.closest("section") ?? el).scrollIntoView();
 }
 
 /** @param {string} source */
@@ -176,16 +176,26 @@ class View {
   }
 
   /** @param {State} state */
-  show({ history, losses, weights, born, running, done }) {
+  show({ history, losses, nSteps, weights, born, running, done }) {
     this.start.textContent = running ? "Pause" : "Start";
     this.start.disabled = done;
     this.step.disabled = done || running;
     const last = history.at(-1);
-    const parts = [`${losses.length} steps`, `${history.length} of 20 epochs`];
-    if (last) parts.push(`valid accuracy ${(100 * last.accuracy).toFixed(1)} %`);
-    this.status.replaceChildren(`${parts.join(", ")}. `);
-    if (losses.length) this.status.append("Loss ", number(losses[losses.length - 1]), ". ");
-    if (born) this.status.append(number(born.value), `, born at step ${born.step}: ${born.where}.`);
+    const accuracy = last ? `, accuracy ${(100 * last.accuracy).toFixed(1)} %` : "";
+    this.status.replaceChildren(
+      `${losses.length} of ${nSteps} steps, ${history.length} of 20 epochs${accuracy}. `,
+    );
+    if (losses.length)
+      this.status.append("Loss of the last batch: ", number(losses[losses.length - 1]), ". ");
+    if (born) {
+      const place = `in ${born.where}, at step ${born.step}`;
+      this.status.append(
+        "The first ",
+        number(born.value),
+        ` was born ${place} (the first step is 0). `,
+      );
+    }
+    if (done) this.status.append("Done; Reset begins again.");
     this.drawCharts(history);
     this.drawWeights(weights);
     this.numbers.replaceChildren(...history.map(numbersRow));
@@ -201,8 +211,8 @@ class View {
         unit: "nats",
         epochs: 20,
         series: [
-          { name: "training", values: column("train_loss"), dash: "" },
-          { name: "validation", values: column("valid_loss"), dash: "5 3" },
+          { name: "training", values: column("train_loss") },
+          { name: "validation", values: column("valid_loss") },
         ],
       }),
       lineChart({
@@ -210,7 +220,7 @@ class View {
         unit: "%",
         epochs: 20,
         top: 100,
-        series: [{ name: "validation", values: column("accuracy").map((v) => 100 * v), dash: "" }],
+        series: [{ name: "validation", values: column("accuracy").map((v) => 100 * v) }],
       }),
     );
   }
@@ -265,7 +275,7 @@ function numbersRow({ epoch, train_loss, valid_loss, accuracy }) {
  */
 function number(value) {
   const className = Number.isFinite(value) ? "" : "mnist-nan";
-  return element("strong", { className }, label(value));
+  return element("strong", { className }, Number.isFinite(value) ? value.toFixed(3) : label(value));
 }
 
 /** @param {string} text */

@@ -15,6 +15,8 @@ export class Pad {
     this.strokes = [];
     /** @type {Uint8Array | null} */
     this.digit = null;
+    /** @type {{ strokes: Point[][], digit: Uint8Array | null }[]} */
+    this.past = [];
     /** @type {Point} */
     this.cursor = [SIZE / 2, SIZE / 2];
     this.drawing = false;
@@ -61,8 +63,17 @@ export class Pad {
   /** @param {Point} point */
   begin(point) {
     this.lift();
-    this.digit = null;
-    this.strokes.push([point]);
+    this.put([...this.strokes, [point]], null);
+  }
+
+  /**
+   * Show another picture, and keep the one before it.
+   * @param {Point[][]} strokes
+   * @param {Uint8Array | null} digit
+   */
+  put(strokes, digit) {
+    this.past.push({ strokes: this.strokes, digit: this.digit });
+    [this.strokes, this.digit] = [strokes, digit];
     this.update();
   }
 
@@ -111,16 +122,13 @@ export class Pad {
 
   undo() {
     this.lift();
-    if (this.digit) this.digit = null;
-    else this.strokes.pop();
+    Object.assign(this, this.past.pop());
     this.update();
   }
 
   clear() {
-    this.strokes = [];
-    this.digit = null;
     this.lift();
-    this.update();
+    this.put([], null);
   }
 
   /**
@@ -128,10 +136,8 @@ export class Pad {
    * @param {Uint8Array} pixels [784]
    */
   show(pixels) {
-    this.strokes = [];
-    this.digit = pixels;
     this.lift();
-    this.update();
+    this.put([], pixels);
   }
 
   update() {

@@ -17,6 +17,7 @@ const SLICE = 30; // milliseconds of work between two looks at the messages
  * @typedef {object} State
  * @property {Row[]} history
  * @property {number[]} losses of each step, in nats
+ * @property {number} nSteps of the whole training
  * @property {Float32Array} weights of the hidden units, [30, 784]
  * @property {{ step: number, value: number, where: string } | null} born the first number that is not finite
  * @property {boolean} running
@@ -48,6 +49,7 @@ class Run {
     this.state = {
       history: [],
       losses: [],
+      nSteps: N_EPOCHS * Math.ceil(this.train.y.length / settings.batch),
       weights: this.parameters[0],
       born: null,
       running: false,
