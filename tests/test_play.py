@@ -397,8 +397,18 @@ def test_the_address_holds_the_experiment(page, site):
     page.get_by_label("softmax").select_option("naive")
     page.wait_for_url(re.compile("#start=he&lr=0.3&batch=32&shuffle=false&softmax=naive.*seed=2$"))
     page.goto(site + "play.html#start=nonsense&lr=-1")
+    page.wait_for_function("document.querySelector('select').value === 'torch'")
     settle(page, "steps, 0 of 20")
     assert page.get_by_label("learning rate").input_value() == "0.1"
+
+
+def test_a_link_to_an_experiment_leads_to_it(page):
+    assert page.locator(".mnist-status").count() == 0, "loaded before anybody came near"
+    page.get_by_role("link", name="naive softmax").click()
+    settle(page, "steps, 0 of 20")
+    assert page.get_by_label("softmax").input_value() == "naive"
+    page.wait_for_timeout(300)
+    assert 0 <= page.get_by_role("heading", name="Train it in the page").bounding_box()["y"] < 300
 
 
 def test_twenty_epochs_take_less_than_three_seconds_and_the_page_stays_responsive(page, site):

@@ -156,7 +156,10 @@ class View {
     }
     if (shared) {
       addEventListener("hashchange", () => {
-        this.put(settingsFrom(location.hash));
+        const asked = settingsFrom(location.hash);
+        if (hashOf(asked) !== hashOf(this.settings()))
+          this.node.closest("section")?.scrollIntoView();
+        this.put(asked);
         reset();
       });
     }

@@ -87,19 +87,24 @@ function places(name) {
 
 /**
  * @param {HTMLElement} el
- * @param {() => void} f called once, when the reader comes near
+ * @param {() => void} f called once, when the reader comes near or the address asks for it
  */
 function whenNear(el, f) {
-  if (location.hash.includes("=")) return f();
+  let begin = () => {
+    begin = () => {};
+    f();
+  };
+  const asked = () => location.hash.includes("=");
   const observer = new IntersectionObserver(
     (entries) => {
-      if (!entries.some((entry) => entry.isIntersecting)) return;
-      observer.disconnect();
-      f();
+      if (asked() || entries.some((entry) => entry.isIntersecting)) begin();
     },
     { rootMargin: "400px" },
   );
   observer.observe(el);
+  addEventListener("hashchange", () => {
+    if (asked()) begin();
+  });
 }
 
 /**
