@@ -94,6 +94,7 @@ FIGURES = {  # For `matplotlib.pyplot.style.use`
     "figure.facecolor": "#eeeeee",
     "axes.facecolor": "#eeeeee",
     "axes.prop_cycle": "cycler('color', ['#0066a6', '#c85200', '#007a5a', '#555555'])",
+    "font.size": 12,
     "axes.titlesize": "medium",
     "figure.figsize": (7.0, 3.0),
     "figure.constrained_layout.use": True,

@@ -62,6 +62,7 @@ def clean(nb):
     "nbdev's cleaning with the settings of this project, in place."
     clean_nb(nb, allowed_metadata_keys=["language_info"])
     nb.metadata["language_info"] = {"name": "python"}
+    nb.metadata.pop("widgets", None)  # these, and the views of them, have random names
     for out in chain.from_iterable(cell.get("outputs", []) for cell in nb.cells):
         out.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
 
