@@ -172,3 +172,15 @@ def test_what_is_drawn_reaches_python_which_answers(browser, lab):
     said = page.get_by_text(re.compile(r"^\d, with \d+ %")).first.inner_text()
     assert answered == f"True, {said[0]}"
     close(page, path)
+
+
+def test_the_experiment_trains_in_jupyterlab(browser, lab):
+    url, shown = lab
+    path = shown / "experiment.ipynb"
+    write(path, "from mnist_walkthrough.play import Experiment", "Experiment()")
+    page = start(browser, url, path)
+    page.get_by_text("0 of 80 steps").wait_for()
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_text("20 of 20 epochs, accuracy 8").wait_for(timeout=60_000)
+    assert "#" not in page.url
+    close(page, path)
