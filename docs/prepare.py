@@ -134,7 +134,8 @@ def main(folder):
 
     (pages / "api.md").write_text(api_page(stages, index), encoding="utf-8")
     for path in Path(__file__).parent.glob("*.md"):
-        text = path.read_text(encoding="utf-8").replace("GIT_URL", cfg.git_url)
+        text = path.read_text(encoding="utf-8")
+        text = text.replace("GIT_URL", cfg.git_url).replace("BASE_URL", cfg.doc_baseurl)
         (pages / path.name).write_text(text + source_link(f"docs/{path.name}"), encoding="utf-8")
     digit(pages / "digit.png")
     site_files(folder / "static")
