@@ -139,7 +139,6 @@ def main(folder):
         (pages / path.name).write_text(text + source_link(f"docs/{path.name}"), encoding="utf-8")
     digit(pages / "digit.png")
     site_files(folder / "static")
-    shutil.copy(cfg.lib_path / "js" / "play.css", folder / "static")
 
 
 if __name__ == "__main__":

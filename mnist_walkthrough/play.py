@@ -40,10 +40,9 @@ def crop(
 # %% ../nbs/08_play.ipynb #fit
 def fit(
     ink: Tensor,  # [height, width]
-    side: int = 20,  # Pixels
-) -> Tensor:  # [side, at most side], or the other way round
-    "The picture scaled, in its proportions, into a square."
-    height, width = (max(1, int(n * side / max(ink.shape) + 0.5)) for n in ink.shape)
+) -> Tensor:  # [20, at most 20], or the other way round
+    "The picture scaled, in its proportions, into a square of 20 pixels."
+    height, width = (max(1, int(n * 20 / max(ink.shape) + 0.5)) for n in ink.shape)
     return F.adaptive_avg_pool2d(ink[None], (height, width))[0]
 
 # %% ../nbs/08_play.ipynb #centre
@@ -82,10 +81,12 @@ def answer(
         for module in model.modules()
         if isinstance(module, ReLU | nn.ReLU)
     ]
-    with eval_mode(model):
-        logits = model(x)
-    for hook in hooks:
-        hook.remove()
+    try:
+        with eval_mode(model):
+            logits = model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
     return {"logits": logits.flatten().tolist(), "hidden": hidden[-1].flatten().tolist()}
 
 # %% ../nbs/08_play.ipynb #show-answer

@@ -74,7 +74,7 @@ function summary(series) {
 }
 
 /**
- * The next of 1, 2, 5, 10, 20 ... from a value on.
+ * The next of 1, 2, 3, 5, 10, 20 ... from a value on.
  * @param {number} value
  */
 function niceMax(value) {

@@ -61,12 +61,7 @@ export async function experiment({ model, el }) {
   el.replaceChildren(view.node);
   const packed = await model.get("data");
   const worker = startWorker(model.get("worker"));
-  worker.postMessage([
-    "load",
-    packed.buffer
-      ? packed.buffer.slice(packed.byteOffset, packed.byteOffset + packed.byteLength)
-      : packed,
-  ]);
+  worker.postMessage(["load", packed]);
   worker.onmessage = ({ data }) => view.show(data);
   view.connect((command, argument) => worker.postMessage([command, argument]), shared);
   if (shared && location.hash.includes("=")) (el.closest("section") ?? el).scrollIntoView();
@@ -74,9 +69,7 @@ export async function experiment({ model, el }) {
 
 /** @param {string} source */
 function startWorker(source) {
-  return new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })), {
-    type: "module",
-  });
+  return new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
 }
 
 class View {
@@ -179,17 +172,16 @@ class View {
   }
 
   /** @param {State} state */
-  show({ history, losses, nSteps, weights, born, running, done }) {
+  show({ history, nDone, loss, nSteps, weights, born, running, done }) {
     this.start.textContent = running ? "Pause" : "Start";
     this.start.disabled = done;
     this.step.disabled = done || running;
     const last = history.at(-1);
     const accuracy = last ? `, accuracy ${(100 * last.accuracy).toFixed(1)} %` : "";
     this.status.replaceChildren(
-      `${losses.length} of ${nSteps} steps, ${history.length} of 20 epochs${accuracy}. `,
+      `${nDone} of ${nSteps} steps, ${history.length} of 20 epochs${accuracy}. `,
     );
-    if (losses.length)
-      this.status.append("Loss of the last batch: ", number(losses[losses.length - 1]), ". ");
+    if (loss !== null) this.status.append("Loss of the last batch: ", number(loss), ". ");
     if (born) {
       const place = `in ${born.where}, at step ${born.step}`;
       this.status.append(

@@ -1,5 +1,5 @@
-// The net of the walk, 784-30-10, from loops. Every tensor is a Float32Array, row by row, so each result
-// is rounded to float32, as torch rounds it.
+// The net of the walk, 784-30-10, from loops. Every tensor is a Float32Array, row by row, so each of its
+// numbers is rounded to float32, as torch's are; the sums on the way to a number are not.
 
 /**
  * `x @ weight.T + bias`
@@ -78,6 +78,16 @@ export function rows(table, f) {
 /** @param {Float32Array} values */
 export function sum(values) {
   return Math.fround(values.reduce((a, b) => a + b, 0));
+}
+
+/**
+ * Parameters that lie one after the other, each by itself.
+ * @param {Float32Array} flat [23860]
+ * @returns {Float32Array[]} copies: weight 1 [30, 784], bias 1 [30], weight 2 [10, 30], bias 2 [10]
+ */
+export function unflatten(flat) {
+  const ends = [23520, 23550, 23850, 23860];
+  return ends.map((end, i) => flat.slice(ends[i - 1] ?? 0, end));
 }
 
 /**

@@ -1,7 +1,7 @@
 // What the site's page needs in place of a notebook's kernel: the weights answer in the page itself.
 import { draw } from "./draw.js";
 import { experiment } from "./experiment.js";
-import { forward } from "./net.js";
+import { forward, unflatten } from "./net.js";
 
 /**
  * Put both tools where the page has a place for them.
@@ -12,13 +12,7 @@ import { forward } from "./net.js";
  * @param {string} address of this script; beside it stands `play-data.js`
  */
 export function play({ weights, digits, worker }, address) {
-  const flat = new Float32Array(bytes(weights));
-  const parameters = [
-    flat.subarray(0, 23520),
-    flat.subarray(23520, 23550),
-    flat.subarray(23550, 23850),
-    flat.subarray(23850),
-  ];
+  const parameters = unflatten(new Float32Array(bytes(weights)));
   for (const el of places("mnist-draw"))
     draw({ model: new Kernel(parameters, new DataView(bytes(digits))), el });
   /** @type {Record<string, () => unknown>} */

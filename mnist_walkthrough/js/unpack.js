@@ -4,7 +4,7 @@
 const TYPES = { U8: Uint8Array, U16: Uint16Array, F32: Float32Array };
 
 /**
- * @param {ArrayBuffer} packed
+ * @param {BlobPart} packed bytes
  * @returns {Promise<Record<string, Uint8Array | Uint16Array | Float32Array>>} by their names
  */
 export async function unpack(packed) {

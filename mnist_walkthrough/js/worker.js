@@ -1,5 +1,6 @@
 // A training in a Web Worker, so that the page stays responsive. It is told what to do by messages
 // and answers each with its state.
+import { unflatten } from "./net.js";
 import { evaluate, trainEpoch } from "./train.js";
 import { unpack } from "./unpack.js";
 
@@ -16,7 +17,8 @@ const SLICE = 30; // milliseconds of work between two looks at the messages
  *
  * @typedef {object} State
  * @property {Row[]} history
- * @property {number[]} losses of each step, in nats
+ * @property {number} nDone steps that have been taken
+ * @property {number | null} loss of the last step, in nats
  * @property {number} nSteps of the whole training
  * @property {Float32Array} weights of the hidden units, [30, 784]
  * @property {{ step: number, value: number, where: string } | null} born the first number that is not finite
@@ -34,21 +36,16 @@ class Run {
     this.train = split(data, "train");
     this.valid = split(data, "valid");
     this.orders = settings.shuffle ? data[`order.${settings.seed}`] : null;
-    const flat =
-      settings.start === "zeros"
-        ? new Float32Array(23860)
-        : data[`${settings.start}.${settings.seed}`];
-    this.parameters = [
-      flat.slice(0, 23520),
-      flat.slice(23520, 23550),
-      flat.slice(23550, 23850),
-      flat.slice(23850),
-    ];
+    const { start, seed } = settings;
+    this.parameters = unflatten(
+      start === "zeros" ? new Float32Array(23860) : data[`${start}.${seed}`],
+    );
     this.gradients = this.parameters.map((p) => new Float32Array(p.length));
     /** @type {State} */
     this.state = {
       history: [],
-      losses: [],
+      nDone: 0,
+      loss: null,
       nSteps: N_EPOCHS * Math.ceil(this.train.y.length / settings.batch),
       weights: this.parameters[0],
       born: null,
@@ -65,8 +62,9 @@ class Run {
       let [total, n] = [0, 0];
       for (const step of trainEpoch(parameters, gradients, train, this.order(epoch), settings)) {
         [total, n] = [total + step.loss * step.n, n + step.n];
-        state.losses.push(step.loss);
         state.born ??= this.birth(step);
+        state.loss = step.loss;
+        state.nDone++;
         yield;
       }
       const { loss, accuracy } = evaluate(parameters, this.valid, settings.softmax);
@@ -88,7 +86,6 @@ class Run {
    * @returns {State["born"]}
    */
   birth({ loss, logits }) {
-    const step = this.state.losses.length - 1;
     /** @type {[string, Float32Array][]} */
     const places = [
       ["a logit", logits],
@@ -97,7 +94,7 @@ class Run {
     ];
     for (const [where, numbers] of places) {
       const value = numbers.find((v) => !Number.isFinite(v));
-      if (value !== undefined) return { step, value, where };
+      if (value !== undefined) return { step: this.state.nDone, value, where };
     }
     return null;
   }
@@ -123,9 +120,10 @@ function split(data, name) {
 let data = {};
 /** @type {Run} */
 let run;
+let timer = 0; // of the next slice
 
 const commands = {
-  /** @param {ArrayBuffer} packed */
+  /** @param {BlobPart} packed bytes */
   async load(packed) {
     data = await unpack(packed);
   },
@@ -141,7 +139,8 @@ const commands = {
   },
   start() {
     run.state.running = !run.state.done;
-    if (run.state.running) setTimeout(slice);
+    clearTimeout(timer);
+    timer = setTimeout(slice);
   },
 };
 
@@ -149,7 +148,7 @@ function slice() {
   if (!run.state.running) return;
   run.advance(SLICE);
   run.state.running = !run.state.done;
-  if (run.state.running) setTimeout(slice);
+  if (run.state.running) timer = setTimeout(slice);
   postMessage(run.state);
 }
 
