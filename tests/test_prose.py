@@ -21,7 +21,8 @@ NOTEBOOKS = sorted(Path(__file__).resolve().parent.parent.glob("nbs/*.ipynb"))
 NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 QUOTED = re.compile(r"(?<![\w.,/])(\d[\d,]*\.\d+(?:e-?\d+)?|\d[\d,]*(?=\s?\\?%))")
 NOT_PROSE = re.compile(
-    r"`[^`]*`|\]\([^)]*\)|\bhttp\S+|(?:eq\.|§|CPython) ?[\d.]+|\\tag\{[\d.]+\}|\(\d\.\d\)"
+    r"```.*?```|`[^`]*`|\]\([^)]*\)|\bhttp\S+|(?:eq\.|§|CPython) ?[\d.]+|\\tag\{[\d.]+\}|\(\d+\.\d\)",
+    re.S,
 )
 POWER = re.compile(r"\\times ?10\^\{?(-?\d+)\}?")
 
@@ -104,7 +105,7 @@ def test_a_stage_says_what_to_know_and_how_long_it_takes(path):
 def test_home_page_sums_the_reading_times(root):
     index = nbformat.read(root / "nbs" / "index.ipynb", as_version=4)
     text = "\n".join(cell.source for cell in index.cells if cell.cell_type == "markdown")
-    rows = dict(re.findall(r"\]\((0\w+)\.ipynb\), (\d+) min", text))
+    rows = dict(re.findall(r"\]\((\d\d_\w+)\.ipynb\), (\d+) min", text))
     assert rows == {p.stem: str(minutes(nbformat.read(p, as_version=4))) for p in STAGES}
     assert f"{sum(map(int, rows.values()))} minutes" in text
 
@@ -116,7 +117,7 @@ def test_equations_are_numbered_and_referred_to(path):
     tags = re.findall(r"\\tag\{([^}]*)\}", text)
     assert tags == [f"{int(path.stem[:2])}.{i}" for i in range(1, len(tags) + 1)]
     assert len(tags) == text.count("$$") / 2
-    assert set(re.findall(r"\((\d\.\d)\)", text)) == set(tags)
+    assert set(re.findall(r"\((\d+\.\d)\)", text)) == set(tags)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

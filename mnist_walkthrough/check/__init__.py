@@ -1,0 +1,41 @@
+"""Checks for the exercises: `check.linear(your_class)` runs it and says what is wrong, and for which input.
+
+A check knows what an exercise asks for, not how ours does it: it runs the reader's own object on many
+cases and compares with torch, or with what the exercise's text promises."""
+
+from mnist_walkthrough.check import solved
+from mnist_walkthrough.check.core import EXERCISES, Verdict
+from mnist_walkthrough.check.net import linear
+
+__all__ = [
+    "EXERCISES",
+    "Progress",
+    "Verdict",
+    "linear",
+    "progress",
+]
+
+
+class Progress:
+    "The exercises and which of them are solved, as a table."
+
+    def __init__(self) -> None:
+        self.solved = {name for name in EXERCISES if name in solved.names()}
+
+    def __repr__(self) -> str:
+        lines = [f"{len(self.solved)} of {len(EXERCISES)} exercises solved"]
+        for stage in sorted(set(EXERCISES.values())):
+            names = [name for name, of in EXERCISES.items() if of == stage]
+            shown = ", ".join(f"{name} ✓" if name in self.solved else name for name in names)
+            lines.append(f"{stage:2}  {shown}")
+        return "\n".join(lines)
+
+
+def progress(
+    reset: bool = False,  # Forget all that was solved
+) -> Progress:  # Prints as a table
+    "Which exercises you have solved, in all notebooks and since you began; it is kept on this machine alone."
+    if reset:
+        for name in EXERCISES:
+            solved.forget(name)
+    return Progress()
