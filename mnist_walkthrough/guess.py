@@ -2,7 +2,53 @@
 
 import json
 from html import escape
+from importlib.resources import files
 from typing import Any
+
+__all__ = ["Guess", "Truth"]
+
+try:
+    from anywidget import AnyWidget
+    from traitlets import Dict, Unicode, link
+except ModuleNotFoundError:  # what stands for the widgets is shown then
+    WIDGETS = False
+else:
+    from mnist_walkthrough.play import STYLE, bundle
+
+    WIDGETS = True
+
+    class Place(AnyWidget):
+        "Where a guess is given, or where the truth is shown beside it."
+
+        _esm = bundle("guess_widget.js")
+        _css = STYLE + (files("mnist_walkthrough") / "js" / "guess.css").read_text(encoding="utf-8")
+        question = Dict().tag(sync=True)  # Empty where the truth is shown
+        guess = Unicode().tag(sync=True)  # As it is shown; empty before it is given
+        truth = Unicode().tag(sync=True)  # As it is shown; empty before it is revealed
+
+
+PLACES: dict[str, tuple[Any, Any]] = {}  # Of each question: a cell that runs again keeps its guess
+
+
+def places(question: dict[str, Any]) -> tuple[Any, Any]:
+    "The widgets at a question and at its answer; None where there are no widgets."
+    key = json.dumps(question)
+    if key not in PLACES and WIDGETS:
+        asked, answered = Place(question=question), Place()
+        for name in ("guess", "truth"):
+            link((asked, name), (answered, name))
+        PLACES[key] = asked, answered
+    return PLACES.get(key, (None, None))
+
+
+def shown(
+    place: Any,  # A widget or None
+    words: str,  # What stands for it in a terminal
+    html: str,  # And on a page
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    "The data and metadata of a cell's output."
+    data, metadata = place._repr_mimebundle_() if place else ({}, {})
+    return {**data, "text/plain": words, "text/html": html}, metadata
 
 
 class Guess:
@@ -16,13 +62,9 @@ class Guess:
     ):
         if len(choices) == 1:
             raise ValueError(f"guess {name!r} has one choice, {choices[0]!r}; give none or several")
+        self.question = {"name": name, "choices": choices, "unit": unit}
         self.name, self.choices, self.unit = name, choices, unit
-        self.value: str | float | None = None
-
-    def shown(self, value: str | float) -> str:
-        "A guess or the truth, with its unit."
-        number = value if isinstance(value, str) else f"{value:,.6g}"
-        return f"{number} {self.unit}".strip()
+        self.asked, self.answered = places(self.question)
 
     def reveal(
         self,
@@ -33,40 +75,35 @@ class Guess:
             raise ValueError(f"guess {self.name!r}: {truth!r} is none of {self.choices}")
         if not self.choices and isinstance(truth, str):
             raise ValueError(f"guess {self.name!r} asks for a number, got {truth!r}")
-        return Truth(self, truth)
+        words = truth if isinstance(truth, str) else f"{truth:,.6g} {self.unit}".strip()
+        if self.answered:
+            self.answered.truth = words
+        return Truth(self, words)
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        how = (
-            " / ".join(self.choices)
-            if self.choices
-            else f"a number, in {self.unit}"
-            if self.unit
-            else "a number"
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        number = f"a number, in {self.unit}" if self.unit else "a number"
+        words = f"Your guess ({' / '.join(self.choices) or number})?"
+        html = (
+            f'<div class="mnist-guess" data-guess="{escape(json.dumps(self.question))}">'
+            f"<p>{escape(words)}</p></div>"
         )
-        words = f"Your guess ({how})?"
-        form = json.dumps({"name": self.name, "choices": self.choices, "unit": self.unit})
-        html = f'<div class="mnist-guess" data-guess="{escape(form)}"><p>{escape(words)}</p></div>'
-        return {"text/plain": words, "text/html": html}
+        return shown(self.asked, words, html)
 
 
 class Truth:
     "What came out, beside the guess if there was one; else folded."
 
-    def __init__(self, guess: Guess, truth: str | float):
-        self.guess, self.truth = guess, truth
+    def __init__(
+        self,
+        guess: Guess,  # What it answers
+        words: str,  # As it is shown
+    ):
+        self.guess, self.words = guess, words
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        truth = self.guess.shown(self.truth)
-        if self.guess.value is None:
-            words, html = (
-                f"Answer: {truth}",
-                f"<details><summary>The answer</summary><p>{escape(truth)}</p></details>",
-            )
-        else:
-            words = f"Your guess: {self.guess.shown(self.guess.value)}. Answer: {truth}"
-            html = f"<p>{escape(words)}</p>"
-        form = json.dumps({"name": self.guess.name, "truth": truth})
-        return {
-            "text/plain": words,
-            "text/html": f'<div class="mnist-truth" data-truth="{escape(form)}">{html}</div>',
-        }
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        form = json.dumps({"name": self.guess.name, "truth": self.words})
+        html = (
+            f'<div class="mnist-truth" data-truth="{escape(form)}"><details>'
+            f"<summary>The answer</summary><p>{escape(self.words)}</p></details></div>"
+        )
+        return shown(self.guess.answered, f"Answer: {self.words}", html)
