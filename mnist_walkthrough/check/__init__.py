@@ -5,14 +5,31 @@ cases and compares with torch, or with what the exercise's text promises."""
 
 from mnist_walkthrough.check import solved
 from mnist_walkthrough.check.core import EXERCISES, Verdict
+from mnist_walkthrough.check.loss import (
+    binary_cross_entropy,
+    label_smoothing,
+    logsumexp,
+    nan_gradient,
+    weighted_cross_entropy,
+)
+from mnist_walkthrough.check.inspect import accuracy_when_sure, convince, occlusion, twin
 from mnist_walkthrough.check.net import linear
 
 __all__ = [
     "EXERCISES",
     "Progress",
     "Verdict",
+    "accuracy_when_sure",
+    "binary_cross_entropy",
+    "convince",
+    "label_smoothing",
     "linear",
+    "logsumexp",
+    "nan_gradient",
+    "occlusion",
     "progress",
+    "twin",
+    "weighted_cross_entropy",
 ]
 
 
