@@ -5,6 +5,21 @@ cases and compares with torch, or with what the exercise's text promises."""
 
 from mnist_walkthrough.check import solved
 from mnist_walkthrough.check.core import EXERCISES, Verdict
+from mnist_walkthrough.check.data import (
+    decode_grey,
+    filter_row,
+    first_per_class,
+    png_chunk,
+    reversed_names,
+    silent_flip,
+)
+from mnist_walkthrough.check.loader import (
+    balanced_rows,
+    shuffling_loader,
+    split_by_class,
+    standardise,
+    wasteful_batch_size,
+)
 from mnist_walkthrough.check.loss import (
     binary_cross_entropy,
     label_smoothing,
@@ -20,15 +35,26 @@ __all__ = [
     "Progress",
     "Verdict",
     "accuracy_when_sure",
+    "balanced_rows",
     "binary_cross_entropy",
     "convince",
+    "decode_grey",
+    "filter_row",
+    "first_per_class",
     "label_smoothing",
     "linear",
     "logsumexp",
     "nan_gradient",
     "occlusion",
+    "png_chunk",
     "progress",
+    "reversed_names",
+    "shuffling_loader",
+    "silent_flip",
+    "split_by_class",
+    "standardise",
     "twin",
+    "wasteful_batch_size",
     "weighted_cross_entropy",
 ]
 
