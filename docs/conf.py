@@ -48,10 +48,15 @@ ogp_social_cards = {"image_mini": "digit.png", "font": "DejaVu Sans"}
 
 
 def add_tools(app, pagename, templatename, context, doctree):
-    "The page on which one draws and trains has a script and a style of its own."
-    if pagename == "play":
+    "The page on which one draws and trains, and those that ask for guesses, have scripts and styles of their own."
+    asks = '<div class="mnist-guess"' in context.get("body", "")
+    if pagename == "play" or asks:
         app.add_css_file("play.css")
+    if pagename == "play":
         app.add_js_file("play.js", loading_method="defer")
+    if asks:
+        app.add_css_file("guess.css")
+        app.add_js_file("guess.js", loading_method="defer")
 
 
 def setup(app):

@@ -1,8 +1,10 @@
 "Write what Sphinx builds the site from: `python docs/prepare.py FOLDER` (the Makefile's `docs`)."
 
+import inspect
 import shutil
 import sys
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 
 import nbformat
@@ -11,10 +13,11 @@ from nbdev.doclinks import NbdevLookup
 from nbdev.serve import proc_nbs
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from PIL import Image
-from reader import Links, read
+from reader import Links, entry, read
 
+from mnist_walkthrough import check, guess
 from mnist_walkthrough.data import ImageDataset, digits
-from mnist_walkthrough.play import site_files
+from mnist_walkthrough.play import bundle, site_files
 
 cfg = get_config()
 PACKAGE = cfg.lib_path.name
@@ -46,7 +49,7 @@ def source_link(file):
 def toctrees(stages):
     "The order of the pages, for the end of the home page."
     walk = [f"{int(path.stem[:2])} {page_name(path)} <{page_name(path)}>" for path in stages]
-    parts = {"The walk": walk, "Beside the walk": ["notation", "api", "run"]}
+    parts = {"The walk": walk, "Beside the walk": ["exercises", "notation", "api", "run"]}
     trees = [
         "\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```"])
         for caption, pages in parts.items()
@@ -64,7 +67,44 @@ def api_page(stages, index):
             full = f"{module.__name__}.{name}"
             if full in index[module.__name__]:
                 parts.append(f"{{py:obj}}`{name} <{full}>`\n: {getattr(module, name).__doc__}")
+    for module in (check, guess):
+        parts += [f"## `{module.__name__}`", module.__doc__]
+        for name in module.__all__:
+            symbol = getattr(module, name)
+            if callable(symbol) and name not in check.EXERCISES:
+                parts.append(entry(module.__name__, name, source(symbol)))
     return "\n\n".join(parts) + source_link(PACKAGE)
+
+
+def source(symbol):
+    "Where a function or class is defined that no notebook exports."
+    file = Path(inspect.getsourcefile(symbol)).relative_to(files(PACKAGE).parent)
+    return f"{FILES}{file.as_posix()}#L{inspect.getsourcelines(symbol)[1]}"
+
+
+def exercises_page(stages):
+    "All exercises in the order of the walk, each with a link to its place."
+    parts = [
+        "# Exercises",
+        "Each stage ends with some, from changing one thing to writing a part yourself. You do them "
+        "in the [notebooks](run.md): `check.…` runs what you wrote on many cases and says what is "
+        "wrong, `check.progress()` shows what you have solved. A solution with a word on why unfolds "
+        "below each.",
+    ]
+    for path in stages:
+        parts.append(f"## [{page_name(path)}]({page_name(path)}.ipynb)")
+        for cell in nbformat.read(path, 4).cells:
+            if cell.id.startswith("exercise-"):
+                name = cell.id.removeprefix("exercise-").replace("-", "_")
+                parts.append(f"[](#{cell.id})\n: {getattr(check, name).__doc__}")
+    return "\n\n".join(parts) + source_link(f"{PACKAGE}/check")
+
+
+def guess_files(folder):
+    "Write `guess.js` and `guess.css`, which take the guesses of a page without a kernel."
+    script = bundle("guess_page.js")
+    (folder / "guess.js").write_text(f"(() => {{\n{script}}})();\n", encoding="utf-8")
+    shutil.copy(files(PACKAGE) / "js" / "guess.css", folder)
 
 
 def for_colab(nb):
@@ -113,11 +153,11 @@ def main(folder):
         pages={path.name: f"{page_name(path)}.ipynb" for path in processed},
         symbols={at: name for names in index.values() for name, (at, _) in names.items()},
     )
-    source = NbdevLookup().code
+    exported = NbdevLookup().code
     summaries = {}
     for path in processed:
         page = page_name(path)
-        nb = read(nbformat.read(path, 4), link, f"{PACKAGE}.{page}", source, run_links(path.name))
+        nb = read(nbformat.read(path, 4), link, f"{PACKAGE}.{page}", exported, run_links(path.name))
         if page == "index":
             nb.cells.append(toctrees(stages))
         nbformat.write(nb, pages / f"{page}.ipynb")
@@ -133,12 +173,17 @@ def main(folder):
     (extra / "llms.txt").write_text("\n\n".join(llms) + "\n", encoding="utf-8")
 
     (pages / "api.md").write_text(api_page(stages, index), encoding="utf-8")
+    (pages / "exercises.md").write_text(exercises_page(stages), encoding="utf-8")
+    walk = ", ".join(
+        f'<a href="BASE_URL/{page}.html">{page}</a>' for page in map(page_name, stages)
+    )
     for path in Path(__file__).parent.glob("*.md"):
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8").replace("THE_WALK", walk)
         text = text.replace("GIT_URL", cfg.git_url).replace("BASE_URL", cfg.doc_baseurl)
         (pages / path.name).write_text(text + source_link(f"docs/{path.name}"), encoding="utf-8")
     digit(pages / "digit.png")
     site_files(folder / "static")
+    guess_files(folder / "static")
 
 
 if __name__ == "__main__":

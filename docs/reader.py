@@ -28,6 +28,8 @@ def read(
             nb.cells[i] = head(cell.source, nb.metadata, below_title)
         elif cell.cell_type == "markdown":
             cell.source = links(cell.source, link)
+            if cell.id.startswith("exercise-"):
+                cell.source = f"({cell.id})=\n{cell.source}"
         elif shown := re.search(r"^show_doc\((\w+)\)", cell.source, re.M):
             nb.cells[i] = new_markdown_cell(entry(module, shown[1], source(shown[1])))
         else:
