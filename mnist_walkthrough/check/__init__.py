@@ -3,6 +3,8 @@
 A check knows what an exercise asks for, not how ours does it: it runs the reader's own object on many
 cases and compares with torch, or with what the exercise's text promises."""
 
+import textwrap
+
 from mnist_walkthrough.check import solved
 from mnist_walkthrough.check.core import EXERCISES, Verdict
 from mnist_walkthrough.check.data import (
@@ -28,6 +30,13 @@ from mnist_walkthrough.check.loss import (
     weighted_cross_entropy,
 )
 from mnist_walkthrough.check.inspect import accuracy_when_sure, convince, occlusion, twin
+from mnist_walkthrough.check.metric import (
+    mcnemar,
+    merge_halves,
+    misleading_batches,
+    precision_recall_f1,
+    top2_accuracy,
+)
 from mnist_walkthrough.check.net import linear
 
 __all__ = [
@@ -44,15 +53,20 @@ __all__ = [
     "label_smoothing",
     "linear",
     "logsumexp",
+    "mcnemar",
+    "merge_halves",
+    "misleading_batches",
     "nan_gradient",
     "occlusion",
     "png_chunk",
+    "precision_recall_f1",
     "progress",
     "reversed_names",
     "shuffling_loader",
     "silent_flip",
     "split_by_class",
     "standardise",
+    "top2_accuracy",
     "twin",
     "wasteful_batch_size",
     "weighted_cross_entropy",
@@ -62,23 +76,35 @@ __all__ = [
 class Progress:
     "The exercises and which of them are solved, as a table."
 
-    def __init__(self) -> None:
-        self.solved = {name for name in EXERCISES if name in solved.names()}
+    def __init__(
+        self,
+        said: str = "",  # What was forgotten
+    ) -> None:
+        self.said, self.solved = said, set[str]()
+        try:
+            self.solved = solved.names() & set(EXERCISES)
+        except OSError as error:
+            self.said = solved.trouble("read", error)
 
     def __repr__(self) -> str:
-        lines = [f"{len(self.solved)} of {len(EXERCISES)} exercises solved"]
+        lines = [f"{len(self.solved)} of {len(EXERCISES)} exercises solved. {self.said}"]
         for stage in sorted(set(EXERCISES.values())):
             names = [name for name, of in EXERCISES.items() if of == stage]
-            shown = ", ".join(f"{name} ✓" if name in self.solved else name for name in names)
-            lines.append(f"{stage:2}  {shown}")
-        return "\n".join(lines)
+            shown = [f"{name}\N{NO-BREAK SPACE}✓" if name in self.solved else name for name in names]
+            lines.append(f"{stage:2}  {', '.join(shown)}")
+        return "\n".join(
+            textwrap.fill(line, 88, subsequent_indent="    ", break_long_words=False) for line in lines
+        )
 
 
 def progress(
     reset: bool = False,  # Forget all that was solved
 ) -> Progress:  # Prints as a table
     "Which exercises you have solved, in all notebooks and since you began; it is kept on this machine alone."
-    if reset:
-        for name in EXERCISES:
-            solved.forget(name)
-    return Progress()
+    if not reset:
+        return Progress()
+    try:
+        solved.forget(EXERCISES)
+    except OSError as error:
+        return Progress(solved.trouble("forgotten", error))
+    return Progress(f"Those that were noted in {solved.folder()} are forgotten; other files are left.")
