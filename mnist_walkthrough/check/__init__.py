@@ -29,6 +29,13 @@ from mnist_walkthrough.check.loss import (
     nan_gradient,
     weighted_cross_entropy,
 )
+from mnist_walkthrough.check.gradients import (
+    kink,
+    order,
+    rows_backward,
+    sigmoid_backward,
+    softmax_backward,
+)
 from mnist_walkthrough.check.inspect import accuracy_when_sure, convince, occlusion, twin
 from mnist_walkthrough.check.metric import (
     mcnemar,
@@ -50,6 +57,7 @@ __all__ = [
     "decode_grey",
     "filter_row",
     "first_per_class",
+    "kink",
     "label_smoothing",
     "linear",
     "logsumexp",
@@ -58,12 +66,16 @@ __all__ = [
     "misleading_batches",
     "nan_gradient",
     "occlusion",
+    "order",
     "png_chunk",
     "precision_recall_f1",
     "progress",
     "reversed_names",
+    "rows_backward",
     "shuffling_loader",
+    "sigmoid_backward",
     "silent_flip",
+    "softmax_backward",
     "split_by_class",
     "standardise",
     "top2_accuracy",
@@ -87,14 +99,15 @@ class Progress:
             self.said = solved.trouble("read", error)
 
     def __repr__(self) -> str:
-        lines = [f"{len(self.solved)} of {len(EXERCISES)} exercises solved. {self.said}"]
+        lines = [f"{len(self.solved)} of {len(EXERCISES)} exercises solved", self.said]
         for stage in sorted(set(EXERCISES.values())):
             names = [name for name, of in EXERCISES.items() if of == stage]
-            shown = [f"{name}\N{NO-BREAK SPACE}✓" if name in self.solved else name for name in names]
-            lines.append(f"{stage:2}  {', '.join(shown)}")
-        return "\n".join(
-            textwrap.fill(line, 88, subsequent_indent="    ", break_long_words=False) for line in lines
-        )
+            ticked = (
+                f"{name}\N{NO-BREAK SPACE}✓" if name in self.solved else name for name in names
+            )
+            lines.append(f"{stage:2}  {', '.join(ticked)}")
+        wrap = textwrap.TextWrapper(88, subsequent_indent="    ", break_long_words=False)
+        return "\n".join(wrap.fill(line) for line in lines if line)
 
 
 def progress(
@@ -104,7 +117,8 @@ def progress(
     if not reset:
         return Progress()
     try:
-        solved.forget(EXERCISES)
+        mine = solved.names() & set(EXERCISES)
+        solved.forget(mine)
     except OSError as error:
         return Progress(solved.trouble("forgotten", error))
-    return Progress(f"Those that were noted in {solved.folder()} are forgotten; other files are left.")
+    return Progress(f"Forgot {len(mine)} that were noted in {solved.folder()}")

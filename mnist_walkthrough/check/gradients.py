@@ -1,0 +1,131 @@
+"Checks of the exercises of stage 9, gradients."
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnist_walkthrough.check.core import Without, Wrong, call, exercise, same
+
+
+def random(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def by_autograd(function: Any, x: Tensor, grad: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(function(x), x, grad)[0]
+
+
+without_autograd = (torch.autograd.grad, Tensor.backward, Tensor.requires_grad_)
+
+
+@exercise(stage=9)
+def kink(
+    answer: Any,  # Two numbers (x, h): where, and how far to each side
+) -> None:
+    "Find a point and a step at which a correct gradient check of ReLU fails."
+    if not (isinstance(answer, tuple | list) and [type(n) for n in answer] == [float, float]):
+        raise Wrong(f"it takes a pair of floats (x, h), got {answer!r}")
+    x, h = answer
+    if not 0 < h <= 1e-3:
+        raise Wrong(f"h is {h:g}; it has to be above 0 and at most 0.001")
+    if x == 0:
+        raise Wrong("x is 0, where ReLU has no derivative at all; find an x at which it has one")
+    numeric = (max(0.0, x + h) - max(0.0, x - h)) / (2 * h)
+    exact = float(x > 0)
+    if not abs(numeric - exact) >= 0.4:
+        raise Wrong(
+            f"for x = {x:g} and h = {h:g} the difference quotient is {numeric:.3g} and the derivative "
+            f"{exact:g}; they have to be 0.4 or more apart"
+        )
+
+
+@exercise(stage=9)
+def sigmoid_backward(
+    answer: Any,  # `answer(grad, out)`: gradient by the output, the output; gives that by the input
+) -> None:
+    "Write the gradient of the sigmoid from its output alone."
+    for shape, scale in (((5,), 1), ((3, 4), 3), ((2, 1, 3), 10)):
+        x, grad = scale * random(*shape, seed=1), random(*shape, seed=2)
+        with Without(*without_autograd, instead="use the formula"):
+            got = call(answer, grad, x.sigmoid(), case=f"for an output of shape {list(shape)}")
+        same(got, by_autograd(torch.sigmoid, x, grad), f"for an output of shape {list(shape)}")
+
+
+@exercise(stage=9)
+def softmax_backward(
+    answer: Any,  # `answer(grad, p)`: gradient by p [n, k], p itself; gives that by the logits [n, k]
+) -> None:
+    "Write the gradient of the softmax, for any gradient that comes from above."
+    for n, k in ((1, 3), (4, 4), (5, 2), (3, 10)):
+        case = f"for {n} row{'s' * (n > 1)} of {k} probabilities"
+        z, grad = 2 * random(n, k, seed=3), random(n, k, seed=4)
+        p = z.softmax(1)
+        with Without(*without_autograd, instead="use the formula"):
+            got = call(answer, grad, p, case=case)
+        if isinstance(got, Tensor) and got.shape == p.shape:
+            if torch.allclose(got, grad * p * (1 - p)):
+                raise Wrong(
+                    f"{case}: each logit moves its own probability only; it moves all of its row"
+                )
+            if n > 1 and torch.allclose(got, p * (grad - (grad * p).sum())):
+                raise Wrong(f"{case}: the sum runs over all rows; each row is a softmax of its own")
+        same(got, by_autograd(lambda z: z.softmax(1), z, grad), case)
+
+
+@exercise(stage=9)
+def rows_backward(
+    answer: Any,  # `answer(grad, index, n_rows)`: gradient by x[index]; gives that by x [n_rows, ...]
+) -> None:
+    "Write the gradient of `x[index]`, in which a row may be taken several times."
+    for index, n_rows in (([2, 0], 4), ([1, 1, 1], 2), ([0, 3, 0, 2, 3], 5), ([], 3)):
+        case = f"for index {index} of {n_rows} rows"
+        at = torch.tensor(index, dtype=torch.int64)
+        x, grad = random(n_rows, 3, seed=5), random(len(index), 3, seed=6)
+        expected = by_autograd(lambda x: x[at], x, grad)
+        with Without(*without_autograd, instead="start from zeros"):
+            got = call(answer, grad, at, n_rows, case=case)
+        if isinstance(got, Tensor) and got.shape == expected.shape and len(set(index)) < len(index):
+            last = torch.zeros_like(x)
+            last[at] = grad
+            if torch.equal(got, last):
+                raise Wrong(
+                    f"{case}: a row that was taken several times has one of its shares; it has to have "
+                    "their sum (`out[index] += grad` writes each row once)"
+                )
+        same(got, expected, case)
+
+
+@exercise(stage=9)
+def order(
+    answer: Any,  # `answer(inputs)`: a dict from each node to a tuple of its inputs; gives a list
+) -> None:
+    "Put the nodes of a graph into an order in which each stands after its inputs."
+    diamond = {"a": (), "b": ("a",), "c": ("a", "b"), "d": ("c", "b")}
+    long_way = {"e": ("a", "d"), "a": (), "d": ("c",), "c": ("b",), "b": ("a",)}
+    chain: dict[object, tuple[object, ...]] = {i: (i - 1,) if i else () for i in range(10_000)}
+    backwards = dict(reversed(chain.items()))
+    cases: list[tuple[str, dict[Any, Any]]] = [
+        ("for no node at all", {}),
+        ("for the node 'a' alone", {"a": ()}),
+        (f"for {diamond}", diamond),
+        (f"for {long_way}", long_way),
+        ("for a chain of 10,000 nodes, the last one first", backwards),
+    ]
+    for case, inputs in cases:
+        got = call(answer, inputs, case=case)
+        if type(got) is not list:
+            raise Wrong(f"{case}: it gives a {type(got).__name__}; expected a list of nodes")
+        twice = [node for i, node in enumerate(got) if node in got[:i]] if len(got) < 100 else []
+        if twice:
+            raise Wrong(f"{case}: {twice[0]!r} stands twice in {got}")
+        if len(got) != len(inputs) or set(got) != set(inputs):
+            missing = [node for node in inputs if node not in got] or [
+                n for n in got if n not in inputs
+            ]
+            raise Wrong(f"{case}: {missing[0]!r} is missing, or no node, in {str(got)[:80]}")
+        at = {node: i for i, node in enumerate(got)}
+        early = [(n, i) for n, of in inputs.items() for i in of if at[i] > at[n]]
+        if early:
+            raise Wrong(f"{case}: {early[0][0]!r} stands before its input {early[0][1]!r}")
