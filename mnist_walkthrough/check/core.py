@@ -27,15 +27,16 @@ class Verdict:
         self,
         name: str,  # Of the exercise
         wrong: str = "",  # What is wrong; nothing when it is solved
+        trouble: str = "",  # Why it could not be noted, if so
     ):
-        self.name, self.wrong = name, wrong
+        self.name, self.wrong, self.trouble = name, wrong, trouble
 
     def __bool__(self) -> bool:
         return not self.wrong
 
     def __repr__(self) -> str:
         said = f"not yet. {self.wrong[0].upper()}{self.wrong[1:]}." if self.wrong else "solved."
-        return textwrap.fill(f"{self.name}: {said}", 84)
+        return textwrap.fill(f"{self.name}: {said} {self.trouble}", 84, break_long_words=False)
 
 
 def exercise(
@@ -52,7 +53,10 @@ def exercise(
                 test(answer)
             except Wrong as wrong:
                 return Verdict(test.__name__, str(wrong))
-            solved.note(test.__name__)
+            try:
+                solved.note(test.__name__)
+            except OSError as error:
+                return Verdict(test.__name__, trouble=solved.trouble("noted", error))
             return Verdict(test.__name__)
 
         return check
