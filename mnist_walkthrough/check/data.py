@@ -14,8 +14,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from mnist_walkthrough.check.core import Wrong, call, exercise, name, nothing_or_type, same
@@ -29,9 +28,11 @@ def reversed_names(
     answer: Any,  # A list of five or more file names, such as "12.png"
 ) -> None:
     "Name five files whose order as text is the exact reverse of their order by number."
-    if type(answer) not in (list, tuple) or not all(type(file) is str for file in answer):
+    if type(answer) not in (list, tuple):
         raise Wrong(f"you give {nothing_or_type(answer)}; expected a list of file names")
     for file in answer:
+        if type(file) is not str:
+            raise Wrong(f'your list holds {nothing_or_type(file)}; expected names such as "12.png"')
         if not re.fullmatch(r"[1-9][0-9]*\.png", file):
             raise Wrong(f'for "{file}": a name is a number without leading zeros, then ".png"')
     files = sorted(set(answer), key=lambda file: (len(file), file))
@@ -56,7 +57,8 @@ def png_chunk(
         (b"IEND", b""),
     ):
         case = f"for type {kind!r} and {len(content)} bytes of content"
-        got = call(answer, kind, content, case=case)
+        with without_pillow():
+            got = call(answer, kind, content, case=case)
         if type(got) is not bytes:
             raise Wrong(f"{case}: the chunk is {nothing_or_type(got)}; expected bytes")
         if len(got) != len(content) + 12:
@@ -299,12 +301,15 @@ def depth_slips(levels: Tensor, depth: int) -> dict[str, Tensor]:
 
 @contextmanager
 def without_pillow() -> Iterator[None]:
-    "While it is entered, Pillow opens no PNG: it is what the reader is to replace."
+    "While it is entered, Pillow neither opens a PNG nor writes a chunk: that is what the reader is to do."
 
-    def refuse(file: PngImageFile) -> None:
-        raise Wrong("it lets Pillow open the file, which is what you are to do with `zlib`")
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise Wrong("it leaves the work to Pillow; do it with `zlib` and your own lines")
 
-    with patch.object(PngImageFile, "_open", refuse):
+    with (
+        patch.object(PngImagePlugin.PngImageFile, "_open", refuse),
+        patch.object(PngImagePlugin, "putchunk", refuse),
+    ):
         yield
 
 
@@ -350,9 +355,12 @@ def first_per_class(
 
 def compare_files(got: Any, expected: list[Path], files: Sequence[Path], n: int, case: str) -> None:
     "Raise `Wrong` unless these files are taken, in this order."
-    if type(got) not in (list, tuple) or not all(isinstance(file, Path) for file in got):
+    if type(got) not in (list, tuple):
         raise Wrong(f"{case}: the files are {nothing_or_type(got)}; expected a list of paths")
     got = list(got)
+    for file in got:
+        if type(file) is not type(files[0]):
+            raise Wrong(f"{case}: {nothing_or_type(file)} is among the files; expected paths")
     if got == expected:
         return
     labels = sorted({file.parent.name for file in files}, key=int)

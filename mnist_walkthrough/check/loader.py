@@ -1,11 +1,15 @@
 "Checks of the exercises of stage 2, loader."
 
 import math
+import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import islice, permutations, product
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +25,11 @@ from mnist_walkthrough.check.core import (
 
 EPOCHS = 6000  # of four rows: enough to tell a shuffle that is a little unfair
 N_SPLITS = 300
+INSTEAD = "draw random numbers, and make an order of them"
+SHUFFLES = [
+    *((owner, name) for owner in (random, random.Random) for name in ("shuffle", "sample")),
+    *((np.random, name) for name in ("shuffle", "permutation", "default_rng", "RandomState")),
+]
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -62,7 +71,7 @@ def wasteful_batch_size(
 ) -> None:
     "Find the batch size with which `drop_last=True` leaves out the most of `n` rows, and yet makes a batch."
     for n in (1000, *range(1, 130), 999):
-        case = f"for {n} rows"
+        case = f"for {in_rows(n)}"
         got = call(answer, n, case=case)
         if type(got) is not int:
             raise Wrong(
@@ -81,12 +90,29 @@ def shuffling_loader(
     answer: Any,  # A class: `answer(x, y, batch_size, generator)` can be looped over, and has a length
 ) -> None:
     "Write a loader that shuffles without `torch.randperm`."
-    with Without(torch.randperm, instead="draw random numbers, and make an order of them"):
+    with Without(torch.randperm, instead=INSTEAD), without_shuffles():
         for n, batch_size in ((10, 4), (12, 4), (1, 3), (5, 8), (7, 1), (100, 32)):
             compare_epochs(answer, n, batch_size)
         case = "for 100 rows in batches of 32"
         of_one_seed(lambda g: rows_of_epochs(answer, 100, 32, g, 3, case), case, "orders")
     fair_orders(answer)
+
+
+@contextmanager
+def without_shuffles() -> Iterator[None]:
+    "While it is entered, calling another library's shuffle is `Wrong`, too."
+
+    def refused(what: str) -> Callable[..., None]:
+        def refuse(*args: Any, **kwargs: Any) -> None:
+            raise Wrong(f"it calls {what}, which shuffles for you; {INSTEAD}")
+
+        return refuse
+
+    with ExitStack() as stack:
+        for owner, name in SHUFFLES:
+            what = f"{owner.__name__}.{name}"
+            stack.enter_context(patch.object(owner, name, refused(what)))
+        yield
 
 
 def pairs(n: int) -> tuple[Tensor, Tensor]:
@@ -97,7 +123,7 @@ def pairs(n: int) -> tuple[Tensor, Tensor]:
 
 def compare_epochs(answer: Any, n: int, batch_size: int) -> None:
     "Raise `Wrong` unless two epochs hold all rows in batches, each image with its label."
-    case = f"for {n} row{'s' if n > 1 else ''} in batches of {batch_size}"
+    case = f"for {in_rows(n)} in batches of {batch_size}"
     x, y = pairs(n)
     with failures(case, answer):
         loader = answer(x, y, batch_size, seeded(n))
@@ -156,6 +182,10 @@ def compare_batches(batches: Sequence[Any], sizes: Sequence[int], case: str) -> 
                 same(got, expected, case, what)
         if not ((yb >= 0) & (yb < n)).all():
             raise Wrong(f"{case}: there is a label {int(yb.max())}, which no row has")
+
+
+def in_rows(n: int) -> str:
+    return f"{n} row{'s' if n > 1 else ''}"
 
 
 def shown(numbers: Iterable[int]) -> str:
@@ -229,7 +259,10 @@ def balanced_rows(
 
 
 def described(counts: dict[int, int]) -> str:
-    return f"{shown(counts.values())} rows of the classes {shown(counts)}"
+    sizes = list(counts.values())
+    if len(sizes) > 3 and len(set(sizes)) == 1:
+        return f"{sizes[0]} rows of each of {len(sizes)} classes"
+    return f"{shown(sizes)} rows of class {shown(counts)}"
 
 
 def compare_draws(answer: Any, counts: dict[int, int], n: int, case: str) -> None:
@@ -241,7 +274,7 @@ def compare_draws(answer: Any, counts: dict[int, int], n: int, case: str) -> Non
             got = answer(y.clone(), n, generator)
         return row_numbers(got, n, len(y), case)
 
-    drawn = [row for seed in range(400 if n == 1 else 3) for row in draw(seeded(seed))]
+    drawn = [row for seed in range(2000 if n == 1 else 3) for row in draw(seeded(seed))]
     classes = Counter(y[drawn].tolist())
     balanced_classes(classes, counts, len(drawn), case)
     came = Counter(drawn)
