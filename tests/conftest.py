@@ -20,18 +20,20 @@ def root():
 
 @pytest.fixture(scope="session")
 def offline(tmp_path_factory):
-    "Environment of a process that reaches no network and begins with an empty cache."
+    "Environment of a process that reaches no network and begins with an empty cache and no progress."
     return os.environ | {
         "PYTHONPATH": str(ROOT / "tests" / "offline"),
         "MNIST_WALKTHROUGH_CACHE": str(tmp_path_factory.mktemp("cache")),
+        "MNIST_WALKTHROUGH_PROGRESS": str(tmp_path_factory.mktemp("solved")),
     }
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    "The tests neither use nor fill the user's cache."
+    "The tests neither use nor fill the user's cache and progress."
     patch = pytest.MonkeyPatch()
     patch.setenv("MNIST_WALKTHROUGH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("MNIST_WALKTHROUGH_PROGRESS", str(tmp_path_factory.mktemp("solved")))
     yield
     patch.undo()
 

@@ -96,18 +96,20 @@ class Progress:
         try:
             self.solved = solved.names() & set(EXERCISES)
         except OSError as error:
-            self.said = solved.trouble("read", error)
+            self.said = said or solved.trouble("read", error)
 
     def __repr__(self) -> str:
-        lines = [f"{len(self.solved)} of {len(EXERCISES)} exercises solved", self.said]
+        lines = [f"{len(self.solved)} of {len(EXERCISES)} exercises solved"]
+        if self.said:
+            lines.append(self.said)
         for stage in sorted(set(EXERCISES.values())):
             names = [name for name, of in EXERCISES.items() if of == stage]
             ticked = (
                 f"{name}\N{NO-BREAK SPACE}✓" if name in self.solved else name for name in names
             )
-            lines.append(f"{stage:2}  {', '.join(ticked)}")
-        wrap = textwrap.TextWrapper(88, subsequent_indent="    ", break_long_words=False)
-        return "\n".join(wrap.fill(line) for line in lines if line)
+            line = f"{stage:2}  {', '.join(ticked)}"
+            lines.append(textwrap.fill(line, 88, subsequent_indent="    ", break_long_words=False))
+        return "\n".join(lines)
 
 
 def progress(

@@ -36,7 +36,7 @@ class Verdict:
 
     def __repr__(self) -> str:
         said = f"not yet. {self.wrong[0].upper()}{self.wrong[1:]}." if self.wrong else "solved."
-        return textwrap.fill(f"{self.name}: {said} {self.trouble}", 84, break_long_words=False)
+        return textwrap.fill(f"{self.name}: {said}", 84) + f"\n{self.trouble}".rstrip()
 
 
 def exercise(

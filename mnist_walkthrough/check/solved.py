@@ -40,6 +40,6 @@ def trouble(
 ) -> str:  # In a sentence, with what to do
     "What to say where the folder does not let us."
     return (
-        f"It cannot be {action} in {folder()} ({error.strerror}): "
+        f"It cannot be {action} in {folder()} ({error.strerror}):\n"
         "set MNIST_WALKTHROUGH_PROGRESS to a folder that you may write to."
     )
