@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test lab docs docs-serve notebooks readme digits clean help
+.PHONY: run test lab docs docs-serve notebooks student digits clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,11 +32,14 @@ notebooks: .venv/dev  ## after an edit: format, export, run, save outputs, write
 	$(BIN)/python tools/run_notebooks.py $(or $(NB),nbs)
 	$(BIN)/python tools/make_readme.py
 
+student: .venv/dev  ## the notebooks without the solutions of their exercises, in student/
+	@$(BIN)/python tools/make_student.py
+
 digits:  ## make digits.zip again from a folder of all MNIST PNGs (FROM=folder)
 	$(PYTHON) tools/make_digits.py $(FROM)
 
 clean:  ## remove all that the other targets made
-	rm -rf .venv node_modules build dist *.egg-info _proc _docs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv node_modules build dist student *.egg-info _proc _docs .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/python:
