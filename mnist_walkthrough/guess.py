@@ -81,8 +81,7 @@ class Guess:
         return Truth(self, words)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        number = f"a number, in {self.unit}" if self.unit else "a number"
-        words = f"Your guess ({' / '.join(self.choices) or number})?"
+        words = f"Your guess: {' / '.join(self.choices) or f'… {self.unit}'.strip()}"
         html = (
             f'<div class="mnist-guess" data-guess="{escape(json.dumps(self.question))}">'
             f"<p>{escape(words)}</p></div>"
