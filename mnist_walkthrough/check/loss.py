@@ -214,6 +214,8 @@ def label_smoothing(
     for case, z, y, eps in cases:
         n, n_classes = z.shape
         log_p = z.log_softmax(1)
+        q = torch.full((n_classes,), eps / n_classes)
+        q[0] += 1 - eps
         right, every = -log_p.gather(1, y[:, None]).mean(), -log_p.sum(1).mean()
         loss_is(
             answer,
@@ -237,6 +239,10 @@ def label_smoothing(
                     right + eps * every / n_classes
                 ),
                 "this is the loss without smoothing": right,
+                "this is the Kullback-Leibler divergence, the entropy of the smoothed target is "
+                "taken off": (
+                    (1 - eps) * right + eps * every / n_classes - torch.special.entr(q).sum()
+                ),
                 "these are the losses of the rows added up; it is their mean": (
                     n * ((1 - eps) * right + eps * every / n_classes)
                 ),
@@ -299,8 +305,12 @@ def binary_cross_entropy(
     answer: Any,  # A function: `answer(logits, target)`, both float [n], gives a scalar
 ) -> None:
     "Write the loss of yes-or-no questions, as `F.binary_cross_entropy_with_logits`."
-    ready = (F.binary_cross_entropy_with_logits, torch.binary_cross_entropy_with_logits)
-    without = Without(*ready, F.logsigmoid, F.softplus, instead="use exp and log")
+    ready: tuple[Any, ...] = (
+        F.binary_cross_entropy_with_logits,
+        torch.binary_cross_entropy_with_logits,
+    )
+    ready += (F.multilabel_soft_margin_loss, F.logsigmoid, F.softplus)
+    without = Without(*ready, instead="use exp and log")
     cases = [
         (f"for logits {z} and target {y}", torch.tensor(z), torch.tensor(y))
         for z, y in (

@@ -34,10 +34,14 @@ def misleading_batches(
     mean = statistics.fmean(n / size for n, size in answer)
     truth = sum(right) / sum(sizes)
     if not abs(mean - truth) > 0.3:
+        why = (
+            "batches of one size may weigh the same"
+            if len(set(sizes)) == 1
+            else f"of {len(sizes)} batches each weighs 1/{len(sizes)}"
+        )
         raise Wrong(
-            f"for {len(sizes)} batches, the last of size {sizes[-1]}: the mean of their means is "
-            f"{mean:.1%}, right is {truth:.1%}, {100 * abs(mean - truth):.1f} points apart; expected "
-            "more than 30"
+            f"for this epoch the mean of the batch means is {mean:.1%}, right is {truth:.1%}, "
+            f"{100 * abs(mean - truth):.1f} points apart; expected more than 30: {why}"
         )
 
 

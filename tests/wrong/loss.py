@@ -76,6 +76,11 @@ def smoothing_forgotten(z, y, eps):
     return picked(z, y).mean()
 
 
+def divergence(z, y, eps):
+    q = F.one_hot(y, z.shape[1]) * (1 - eps) + eps / z.shape[1]
+    return F.kl_div(log_softmax(z), q, reduction="batchmean")
+
+
 def naive_smoothing(z, y, eps):
     q = F.one_hot(y, z.shape[1]) * (1 - eps) + eps / z.shape[1]
     return -(q * (z.exp() / z.exp().sum(1, keepdim=True)).log()).sum(1).mean()
@@ -193,6 +198,7 @@ WRONG = {
         (eps_exchanged, "have changed places"),
         (added_on_top, "nothing was taken from the right class"),
         (smoothing_forgotten, "the loss without smoothing"),
+        (divergence, "the Kullback-Leibler divergence"),
         (naive_smoothing, "use log_softmax"),
         (smoothing_added_up, "the losses of the rows added up"),
         (a_float, "is a float; expected float32 []"),
