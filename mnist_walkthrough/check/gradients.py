@@ -71,6 +71,10 @@ def softmax_backward(
                 )
             if n > 1 and torch.allclose(got, p * (grad - (grad * p).sum())):
                 raise Wrong(f"{case}: the sum runs over all rows; each row is a softmax of its own")
+            if n == k > 1 and torch.allclose(got, p * (grad - (grad * p).sum(1))):
+                raise Wrong(
+                    f"{case}: each row's sum meets a column; keep its axis, with keepdim=True"
+                )
         same(got, by_autograd(lambda z: z.softmax(1), z, grad), case)
 
 
@@ -83,7 +87,7 @@ def rows_backward(
         case = f"for index {index} of {n_rows} rows"
         at = torch.tensor(index, dtype=torch.int64)
         x, grad = random(n_rows, 3, seed=5), random(len(index), 3, seed=6)
-        expected = by_autograd(lambda x: x[at], x, grad)
+        expected = by_autograd(lambda x, at=at: x[at], x, grad)
         with Without(*without_autograd, instead="start from zeros"):
             got = call(answer, grad, at, n_rows, case=case)
         if isinstance(got, Tensor) and got.shape == expected.shape and len(set(index)) < len(index):

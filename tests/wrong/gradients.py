@@ -86,7 +86,7 @@ WRONG = {
     "softmax_backward": [
         (diagonal, "it moves all of its row"),
         (over_all_rows, "each row is a softmax of its own"),
-        (no_keepdim, "for 4 rows of 4 probabilities: the result at [0, 0] is"),
+        (no_keepdim, "keep its axis"),
         (not_scaled, "for 1 row of 3 probabilities: the result at [0, 0] is"),
     ],
     "rows_backward": [
@@ -95,7 +95,7 @@ WRONG = {
         (as_long_as_needed, "the result has shape [3, 3]; expected float64 [4, 3]"),
     ],
     "order": [
-        (list, "'c' stands before its input"),
+        (list, "'e' stands before its input 'a'"),
         (before_inputs, "stands before its input"),
         (
             by_recursion,
