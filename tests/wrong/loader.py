@@ -256,7 +256,7 @@ WRONG = {
         (weighted(lambda counts: 1 / counts.sqrt()), "expected about 3000 of each"),
         (classes_not_rows, "of these classes; expected about 3000 of each"),
         (first_row_of_class, "as any of the 90 rows of class 0"),
-        (in_turn, "of 400 draws 400, 0 are of these classes"),
+        (in_turn, "of 2000 draws 0, 2000 are of these classes"),
         (
             lambda y, n, generator: weighted(lambda counts: 1 / counts)(y, n, None),
             "two generators of the same seed give different rows",
@@ -265,7 +265,7 @@ WRONG = {
             lambda y, n, generator: weighted(lambda counts: 1 / counts)(
                 y, n, torch.Generator().manual_seed(0)
             ),
-            "expected about",
+            "generators with the seeds 0, 1 and 2 give the same rows",
         ),
     ],
     "split_by_class": [
