@@ -27,6 +27,35 @@ def random_ink(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 @exercise(stage=8)
+def lost_ink(
+    answer: Any,  # A picture, float [height, width] with values in [0, 1]
+) -> None:
+    "Find a picture of which `prepare` loses a tenth of the ink or more."
+    from mnist_walkthrough.play import crop, fit, prepare  # wants the widgets' packages
+
+    if type(answer) is not Tensor:
+        raise Wrong(f"it is {nothing_or_type(answer)}; expected a tensor [height, width]")
+    if answer.dim() != 2 or not answer.is_floating_point():
+        raise Wrong(f"it is {nothing_or_type(answer)}; expected floats [height, width]")
+    ink = answer.detach().clone()
+    if not ((ink >= 0) & (ink <= 1)).all():
+        raise Wrong(
+            f"its values go from {ink.min():g} to {ink.max():g}; a picture has ink from 0 to 1"
+        )
+    with failures("for your picture", prepare):
+        fitted, prepared = fit(crop(ink)), prepare(ink)
+    lost = 1 - float(prepared.double().sum() / fitted.double().sum())
+    if lost < 0.1:
+        height, width = fitted.shape
+        row, column = middle_of_mass(fitted)
+        raise Wrong(
+            f"{100 * lost:.1f} % of its ink is lost; expected 10 % or more. Fitted it is"
+            f" {height} x {width} pixels with the centre of mass at row {row:.1f}, column"
+            f" {column:.1f}; that point goes to 14, so only what lies 14 or more beyond it is lost"
+        )
+
+
+@exercise(stage=8)
 def centre_of_mass(
     answer: Any,  # A function: `answer(ink)` maps [height, width] to (row, column)
 ) -> None:
@@ -192,35 +221,6 @@ def one_pixel(
     if int(after.argmax()) == true:
         raise Wrong(
             f"{said} is still read right after the shift, with the probability {after[true]:.2f}"
-        )
-
-
-@exercise(stage=8)
-def lost_ink(
-    answer: Any,  # A picture, float [height, width] with values in [0, 1]
-) -> None:
-    "Find a picture of which `prepare` loses a tenth of the ink or more."
-    from mnist_walkthrough.play import crop, fit, prepare  # wants the widgets' packages
-
-    if type(answer) is not Tensor:
-        raise Wrong(f"it is {nothing_or_type(answer)}; expected a tensor [height, width]")
-    if answer.dim() != 2 or not answer.is_floating_point():
-        raise Wrong(f"it is {nothing_or_type(answer)}; expected floats [height, width]")
-    ink = answer.detach().clone()
-    if not ((ink >= 0) & (ink <= 1)).all():
-        raise Wrong(
-            f"its values go from {ink.min():g} to {ink.max():g}; a picture has ink from 0 to 1"
-        )
-    with failures("for your picture", prepare):
-        fitted, prepared = fit(crop(ink)), prepare(ink)
-    lost = 1 - float(prepared.double().sum() / fitted.double().sum())
-    if lost < 0.1:
-        height, width = fitted.shape
-        row, column = middle_of_mass(fitted)
-        raise Wrong(
-            f"{100 * lost:.1f} % of its ink is lost; expected 10 % or more. Fitted it is"
-            f" {height} x {width} pixels with the centre of mass at row {row:.1f}, column"
-            f" {column:.1f}; that point goes to 14, so only what lies 14 or more beyond it is lost"
         )
 
 

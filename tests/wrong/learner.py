@@ -486,7 +486,7 @@ WRONG = {
         (EqualIsBetter, "[1.0, 1.0, 1.0, 1.0]"),
         (BeginsWithTheFirst, "[nan, 2.0, 1.0"),
         (WatchesTraining, "the training loss, which lags behind"),
-        (NoCallback, "is no `Callback`"),
+        (NoCallback, "has not all hooks"),
     ],
     "cosine_rate": [
         (Callback, "it never changes"),
