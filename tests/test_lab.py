@@ -69,14 +69,36 @@ def menu(page, title, command):
     page.locator(f'.lm-Menu-item[data-command="{command}"]').first.click()
 
 
-def start(browser, url, path):
-    "A page that shows the notebook, with Run All Cells chosen."
+def show(browser, url, path):
+    "A page that shows the notebook."
     page = browser.new_page()
     page.goto(f"{url}/lab/workspaces/{path.stem}/tree/{path.name}?reset")
     cells = len(nbformat.read(path, as_version=4).cells)
     page.wait_for_function(READY, arg=[NOTEBOOK, cells], timeout=60_000)
+    return page
+
+
+def start(browser, url, path):
+    "A page that shows the notebook, with Run All Cells chosen."
+    page = show(browser, url, path)
     menu(page, "Run", "runmenu:run-all")
     return page
+
+
+def run_cell(page, i, source=None):
+    "Run a cell, with other code in it if there is some; gives the cell."
+    cell = page.locator(".jp-CodeCell").nth(i)
+    cell.locator(".cm-content").click()
+    if source:
+        page.keyboard.press("Control+a")
+        page.keyboard.insert_text(source)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function(FINISHED, arg=NOTEBOOK)
+    return cell
+
+
+def words(place):
+    return " ".join(place.inner_text().split())
 
 
 def close(page, path):
@@ -183,4 +205,91 @@ def test_the_experiment_trains_in_jupyterlab(browser, lab):
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("20 of 20 epochs, accuracy 8").wait_for(timeout=60_000)
     assert "#" not in page.url
+    close(page, path)
+
+
+GUESSES = (
+    "from mnist_walkthrough.guess import Guess",
+    "guess = Guess('a number', unit='%')\nguess",
+    "guess.reveal(12.5)",
+    "way = Guess('a choice', 'rises', 'falls')\nway",
+    "way.reveal('rises')",
+)
+
+
+def output(cell):
+    return cell.locator(".jp-OutputArea-output")
+
+
+def test_a_guess_before_its_answer_and_one_after_it(browser, lab):
+    url, shown = lab
+    path = shown / "guess.ipynb"
+    write(path, *GUESSES)
+    page = show(browser, url, path)
+    asked = run_cell(page, 0) and output(run_cell(page, 1))
+    asked.get_by_label("Your guess").fill("40")
+    page.keyboard.press("Enter")
+    asked.get_by_text("Run on to the answer.").wait_for()
+    answered = output(run_cell(page, 2))
+    answered.get_by_text("Answer").wait_for()
+    assert words(answered) == "Your guess: 40 % Answer: 12.5 %"
+    assert words(asked.get_by_role("status")) == "Your guess: 40 % Answer: 12.5 %"
+
+    asked, answered = output(run_cell(page, 3)), output(run_cell(page, 4))
+    answered.get_by_text("The answer").wait_for()
+    assert not answered.get_by_text("rises").is_visible()
+    asked.get_by_role("radio").first.focus()
+    for key in ("Space", "ArrowDown", "Tab", "Enter"):
+        page.keyboard.press(key)
+    answered.get_by_text("Your guess").wait_for()
+    assert words(answered) == "Your guess: falls Answer: rises"
+    assert words(asked.get_by_role("status")) == "Your guess: falls Answer: rises"
+
+    again = output(run_cell(page, 3))
+    again.get_by_text("Answer").wait_for()
+    assert words(again.get_by_role("status")) == "Your guess: falls Answer: rises"
+    assert [m.text for m in page.console_messages() if m.type == "error"] == []
+    close(page, path)
+
+
+FIRST_ALONE = """def top2_accuracy(logits, target):
+    return (logits.argmax(1) == target).float().mean()
+
+check.top2_accuracy(top2_accuracy)"""
+
+
+def test_an_exercise_is_done_wrong_and_right_and_remembered(browser, lab, root):
+    "With the cells of a page: its imports, an exercise, its solution."
+    cells = nbformat.read(root / "nbs" / "06_metric.ipynb", as_version=4).cells
+    source = {cell.id: cell.source for cell in cells}
+    folded = source["solution-top2-accuracy"]
+    solution = (
+        re.search("```python\n(.*?)```", folded, re.S)[1] + "\ncheck.top2_accuracy(top2_accuracy)"
+    )
+    url, shown = lab
+    path = shown / "exercise.ipynb"
+    imports = [text for cell_id, text in source.items() if cell_id.startswith("imports")]
+    write(path, *imports, source["try-top2-accuracy"], "check.progress()")
+    page = start(browser, url, path)
+    page.wait_for_function(FINISHED, arg=NOTEBOOK)
+    at = len(imports)
+    verdict, progress = (output(page.locator(".jp-CodeCell").nth(i)) for i in (at, at + 1))
+    assert words(verdict).startswith("top2_accuracy: not yet. ")
+    assert re.search(r"\btop2_accuracy\b(?! ✓)", words(progress))
+
+    run_cell(page, at, FIRST_ALONE)
+    assert words(verdict).startswith("top2_accuracy: not yet. ")
+    assert "the second counts too" in words(verdict)
+    run_cell(page, at + 1)
+    assert "top2_accuracy ✓" not in words(progress)
+
+    run_cell(page, at, solution)
+    assert words(verdict) == "top2_accuracy: solved."
+
+    menu(page, "Kernel", "kernelmenu:restart")
+    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    page.wait_for_function(READY, arg=[NOTEBOOK, at + 2])
+    run_cell(page, at + 1, "import mnist_walkthrough.check as c; (c.progress(), 'top2' in dir())")
+    assert "top2_accuracy ✓" in words(progress)
+    assert "False" in words(progress)
     close(page, path)

@@ -1,6 +1,8 @@
 // A guess before a cell is run: a form at the question; guess and truth side by side, there and at the answer.
 import { element } from "./dom.js";
 
+const OWN_KEYS = { "data-lm-suppress-shortcuts": "" }; // JupyterLab leaves the keys to these elements
+
 /**
  * @typedef {object} Question
  * @property {string[]} choices what to choose from; a number is asked for if there are none
@@ -19,7 +21,11 @@ export function ask(el, { choices, unit }, give) {
     "form",
     {
       className: "mnist-row",
-      "data-lm-suppress-shortcuts": "", // the keys are the form's, not JupyterLab's
+      onkeydown: (/** @type {KeyboardEvent} */ event) => {
+        if (event.key !== "Enter") return;
+        event.preventDefault();
+        form.requestSubmit(); // in JupyterLab the browser does not do it by itself
+      },
       onsubmit: (/** @type {SubmitEvent} */ event) => {
         event.preventDefault();
         const given = String(new FormData(form).get("guess"));
@@ -27,7 +33,7 @@ export function ask(el, { choices, unit }, give) {
       },
     },
     choices.length > 0 ? radios(choices) : field(unit),
-    element("button", { type: "submit" }, "Guess"),
+    element("button", { type: "submit", ...OWN_KEYS }, "Guess"),
   );
   const status = element("p", { role: "status" });
   el.classList.add("mnist-play", "mnist-guess");
@@ -68,7 +74,7 @@ function radios(choices) {
       element(
         "label",
         {},
-        element("input", { type: "radio", name: "guess", value, required: true }),
+        element("input", { type: "radio", name: "guess", value, required: true, ...OWN_KEYS }),
         ` ${value}`,
       ),
     ),
@@ -77,7 +83,12 @@ function radios(choices) {
 
 /** @param {string} unit */
 function field(unit) {
-  const input = element("input", { type: "number", name: "guess", step: "any", required: true });
+  const input = element("input", {
+    type: "number",
+    name: "guess",
+    step: "any",
+    required: true,
+  });
   return element("label", {}, "Your guess ", input, ` ${unit}`);
 }
 
