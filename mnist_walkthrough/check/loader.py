@@ -28,7 +28,10 @@ N_SPLITS = 300
 INSTEAD = "draw random numbers, and make an order of them"
 SHUFFLES = [
     *((owner, name) for owner in (random, random.Random) for name in ("shuffle", "sample")),
-    *((np.random, name) for name in ("shuffle", "permutation", "default_rng", "RandomState")),
+    *(
+        (np.random, name)
+        for name in ("shuffle", "permutation", "default_rng", "Generator", "RandomState")
+    ),
 ]
 
 
@@ -91,11 +94,12 @@ def shuffling_loader(
 ) -> None:
     "Write a loader that shuffles without `torch.randperm`."
     with Without(torch.randperm, instead=INSTEAD), without_shuffles():
-        for n, batch_size in ((10, 4), (12, 4), (1, 3), (5, 8), (7, 1), (100, 32)):
+        for n, batch_size in ((10, 4), (12, 4), (4, 4), (7, 3), (1, 3), (5, 8), (7, 1), (100, 32)):
             compare_epochs(answer, n, batch_size)
         case = "for 100 rows in batches of 32"
         of_one_seed(lambda g: rows_of_epochs(answer, 100, 32, g, 3, case), case, "orders")
     fair_orders(answer)
+    fair_neighbours(answer)
 
 
 @contextmanager
@@ -167,7 +171,7 @@ def compare_batches(batches: Sequence[Any], sizes: Sequence[int], case: str) -> 
             raise Wrong(f"{case}: a batch is {nothing_or_type(batch)}; expected a pair (xb, yb)")
         if not all(type(t) is Tensor and t.ndim for t in batch):
             raise Wrong(
-                f"{case}: a batch holds {' and '.join(map(nothing_or_type, batch))}; expected tensors"
+                f"{case}: a batch holds {' and '.join(map(nothing_or_type, batch))}; expected tensors of rows"
             )
     got = [len(yb) for _, yb in batches]
     if got != sizes:
@@ -205,7 +209,7 @@ def fair_orders(answer: Any) -> None:
     "Raise `Wrong` unless all orders of four rows come equally often."
     case = f"for {EPOCHS} epochs of 4 rows"
     rows = rows_of_epochs(answer, 4, 4, seeded(0), EPOCHS, case)
-    came = Counter(zip(*[iter(rows)] * 4, strict=True))
+    came = Counter(zip(*[iter(rows)] * 4, strict=False))
     orders = list(permutations(range(4)))
     counts = [came[order] for order in orders]
     if not unfair(counts, [EPOCHS / 24] * 24):
@@ -229,6 +233,20 @@ def fair_orders(answer: Any) -> None:
         f"{case}: the order {shown(order)} comes {came[order]} times; "
         f"expected about {EPOCHS // 24}, as often as any other{why}"
     )
+
+
+def fair_neighbours(answer: Any) -> None:
+    "Raise `Wrong` unless any two of seven rows are equally often the first two."
+    case = f"for {EPOCHS // 3} epochs of 7 rows in batches of 3"
+    served = rows_of_epochs(answer, 7, 3, seeded(0), EPOCHS // 3, case)
+    came = Counter(zip(served[::7], served[1::7], strict=False))
+    firsts = list(permutations(range(7), 2))
+    if unfair([came[first] for first in firsts], [EPOCHS / 3 / 42] * 42):
+        first = max(firsts, key=came.__getitem__)
+        raise Wrong(
+            f"{case}: rows {first[0]} and {first[1]} are the first two {came[first]} times; "
+            f"expected about {EPOCHS // 126}, as any other two"
+        )
 
 
 def naive_swaps(places: Iterable[int]) -> Counter[tuple[int, ...]]:

@@ -126,6 +126,18 @@ class Rotated(Loader):
         return torch.arange(n).roll(int(torch.randint(n, (), generator=self.generator)))
 
 
+class Neighbours(Loader):
+    "Fair for a few rows, for of many it swaps neighbours only."
+
+    def order(self):
+        order = list(range(len(self.y)))
+        for _ in range(6):
+            for i in range(len(order) - 1):
+                if torch.rand((), generator=self.generator) < 0.5:
+                    order[i], order[i + 1] = order[i + 1], order[i]
+        return super().order() if len(order) < 5 else torch.tensor(order)
+
+
 class Ties(Loader):
     def order(self):
         keys = torch.randint(2 * len(self.y), (len(self.y),), generator=self.generator)
@@ -245,6 +257,7 @@ WRONG = {
         (NeverInPlace, "no row ever stays in its place"),
         (Rotated, "never comes"),
         (Ties, "as often as any other"),
+        (Neighbours, "as any other two"),
     ],
     "balanced_rows": [
         (weighted(lambda counts: 0 * counts + 1), "every row is equally likely"),
