@@ -17,6 +17,7 @@ from mnist_walkthrough.check.core import (
     same,
     same_number,
 )
+from mnist_walkthrough.check.learner import Notes
 from mnist_walkthrough.data import digits
 from mnist_walkthrough.learner import load_split, train_with
 
@@ -45,7 +46,7 @@ def lost_ink(
     with failures("for your picture", prepare):
         fitted, prepared = fit(crop(ink)), prepare(ink)
     lost = 1 - float(prepared.double().sum() / fitted.double().sum())
-    if lost < 0.1:
+    if not lost >= 0.1:
         height, width = fitted.shape
         row, column = middle_of_mass(fitted)
         raise Wrong(
@@ -240,10 +241,10 @@ class Dropped(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.weight = nn.Parameter(scale * torch.randn(784, 10, generator=generator))
-        self.dropout, self.gradients = nn.Dropout(0.5), False
+        self.dropout, self.notes = nn.Dropout(0.5), Notes()
 
     def forward(self, x: Tensor) -> Tensor:
-        self.gradients |= torch.is_grad_enabled()
+        self.notes.gradients |= torch.is_grad_enabled()
         return self.dropout(x) @ self.weight  # type: ignore[no-any-return]
 
 
@@ -294,7 +295,7 @@ def average_over_shifts(
             if not named and training:
                 named = ["is the net in eval mode while it answers?"]
             raise Wrong(": ".join([str(wrong), *named[:1]])) from None
-        if model.gradients:
+        if model.notes.gradients:
             raise Wrong(f"{case}: the net answers with gradients on; nobody needs them here")
         if model.training != training or model.dropout.training != training:
             raise Wrong(f"{case}: afterwards the net is in the other mode; put it back")

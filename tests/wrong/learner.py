@@ -382,6 +382,10 @@ def short_of_high(low, high, n):
     return [low * (high / low) ** (k / n) for k in range(n)]
 
 
+def on_a_copy_of_all(learner, *args):
+    return finder()(copy.deepcopy(learner), *args)
+
+
 def all_but_momentum(learner):
     weights, lr = copy.deepcopy(learner.model.state_dict()), learner.optimizer.lr
     modes = {module: module.training for module in learner.model.modules()}
@@ -502,6 +506,7 @@ WRONG = {
         (TorchsOwn, "calls torch's CosineAnnealingLR"),
     ],
     "lr_find": [
+        (on_a_copy_of_all, "holds the graph of its last loss"),
         (finder(linear), "they rise by the same difference"),
         (finder(short_of_high), "the last of 7 is not 0.1"),
         (finder(loss_after=True), "this is the loss after the step"),
