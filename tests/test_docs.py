@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,7 @@ import nbformat
 import pytest
 from nbdev.config import get_config
 
+from mnist_walkthrough import check, guess
 from mnist_walkthrough._modidx import d as index
 
 TAGS = {"script", "img", "iframe", "source", "video", "audio", "object", "embed"}
@@ -44,7 +46,7 @@ def pages(site_folder):
 
 
 def stages(root):
-    return sorted(root.glob("nbs/0*.ipynb"))
+    return sorted(root.glob("nbs/[0-9]*.ipynb"))
 
 
 def page_name(notebook):
@@ -133,6 +135,44 @@ def test_every_symbol_has_its_entry_on_its_page_and_a_line_in_the_index(pages):
                 assert f"{page}.html#{symbol}" in pages["api"].links
                 count += 1
     assert count > 50
+
+
+def test_the_index_has_entries_for_what_no_notebook_exports(pages):
+    entries = {f"mnist_walkthrough.guess.{name}" for name in guess.__all__}
+    entries |= {f"mnist_walkthrough.check.{name}" for name in ("Progress", "Verdict", "progress")}
+    assert entries <= pages["api"].ids
+    html = pages["api"].path.read_text("utf-8")
+    assert guess.Guess.__doc__.split("`")[0] in html
+    assert re.search(r"blob/main/mnist_walkthrough/guess\.py#L\d+", html)
+    assert re.search(r"blob/main/mnist_walkthrough/check/__init__\.py#L\d+", html)
+
+
+def test_every_exercise_is_listed_with_its_task_and_leads_to_its_place(pages, root):
+    page = pages["exercises"]
+    text = re.sub(r"\s+", " ", re.sub("<[^>]+>", "", unescape(page.path.read_text("utf-8"))))
+    text = text.replace("’", "'")
+    listed = [link for link in page.links if "#exercise-" in link]
+    expected = []
+    for notebook in stages(root):
+        for cell in nbformat.read(notebook, 4).cells:
+            if cell.id.startswith("exercise-"):
+                expected.append(f"{page_name(notebook)}.html#{cell.id}")
+                assert cell.id in pages[page_name(notebook)].ids
+                name = cell.id.removeprefix("exercise-").replace("-", "_")
+                assert getattr(check, name).__doc__.replace("`", "") in text, name
+    assert listed == expected
+    assert len(listed) == len(check.EXERCISES)
+
+
+def test_solutions_are_folded(site_folder, root):
+    for notebook in stages(root):
+        html = (site_folder / f"{page_name(notebook)}.html").read_text("utf-8")
+        cells = nbformat.read(notebook, 4).cells
+        folded = re.findall(
+            r"<details><summary>A solution, and why</summary>(.*?)</details>", html, re.S
+        )
+        assert len(folded) == sum(cell.id.startswith("solution-") for cell in cells)
+        assert all('<div class="highlight-python notranslate">' in solution for solution in folded)
 
 
 def test_an_entry_shows_signature_docments_and_source(site_folder):

@@ -8,7 +8,14 @@ import pytest
 
 from mnist_walkthrough.play import bundle
 
-MODULES = ("draw_widget.js", "experiment_widget.js", "page.js", "worker.js")
+MODULES = (
+    "draw_widget.js",
+    "experiment_widget.js",
+    "guess_page.js",
+    "guess_widget.js",
+    "page.js",
+    "worker.js",
+)
 
 
 def test_types_lint_and_format(run, root):

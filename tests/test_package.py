@@ -13,6 +13,9 @@ MODULES = [
     "_modidx",
     "cli",
     "data",
+    "gradients",
+    "guess",
+    "inspect",
     "learner",
     "loader",
     "loss",
@@ -46,7 +49,8 @@ def test_wheel_holds_the_package_and_nothing_else(built, root):
         n.removeprefix("mnist_walkthrough/") for n in names if n.startswith("mnist_walkthrough/")
     }
     tools = {f"js/{path.name}" for path in root.glob("mnist_walkthrough/js/*")}
-    assert package == {f"{m}.py" for m in MODULES} | set(DATA) | tools
+    checks = {f"check/{path.name}" for path in root.glob("mnist_walkthrough/check/*.py")}
+    assert package == {f"{m}.py" for m in MODULES} | set(DATA) | tools | checks
     assert {n.split("/")[0].split("-")[0] for n in names} == {"mnist_walkthrough"}
     assert any(n.endswith("licenses/LICENSE") for n in names)
 
@@ -82,16 +86,18 @@ def test_installed_wheel_works_in_an_empty_folder(built, offline, tmp_path):
     code = (
         "import mnist_walkthrough as m; print(m.__file__); print(*map(callable, map(m.__dict__.get, m.__all__)));"
         "print(m.ImageDataset(m.digits() / 'training'));"
-        "from mnist_walkthrough.play import DrawDigit; print(len(DrawDigit._esm))"
+        "from mnist_walkthrough.play import DrawDigit; print(len(DrawDigit._esm));"
+        "from mnist_walkthrough import check; print(len(check.progress().solved), check.linear(None))"
     )
     done = subprocess.run(
         [python, "-c", code], cwd=empty, env=offline, capture_output=True, text=True
     )
-    where, public, data, module = done.stdout.splitlines()
+    where, public, data, module, exercises = done.stdout.splitlines()[:5]
     assert where.startswith(str(site))
     assert set(public.split()) == {"True"}
     assert "1000 images 28 x 28" in data
     assert int(module) > 5000
+    assert exercises.startswith("0 linear: not yet. ")
     command = [tmp_path / "env" / "bin" / "mnist_walkthrough", "--epochs", "1"]
     done = subprocess.run(command, cwd=empty, env=offline, capture_output=True, text=True)
     assert "+ own learner" in done.stdout

@@ -77,6 +77,12 @@ def test_options_of_a_cell(read):
     assert cells[0].metadata.mystnb.image.alt == 'Two lines: one rises, "one" falls.'
 
 
+def test_an_exercise_has_an_anchor(read):
+    exercise = new_markdown_cell("### A loader\n\n[a](03_net.ipynb)", id="exercise-a-loader")
+    cells, _ = read(exercise)
+    assert cells[0].source == "(exercise-a-loader)=\n### A loader\n\n[a](net.ipynb)"
+
+
 def test_imports_are_folded(read):
     imports = new_code_cell("#| exports\nimport math\nfrom a import (\n    b,\n)")
     cells, _ = read(imports, new_code_cell("import math\nx = 1"), new_code_cell("#| default_exp a"))
