@@ -405,6 +405,12 @@ class Cancelling(BatchNorm):
         return x.mean(0), x.square().mean(0) - x.mean(0).square()
 
 
+class Hidden(BatchNorm):
+    def forward(self, x):
+        inner = [nn.BatchNorm1d(len(self.bias))]
+        return inner[0](x)
+
+
 class NotAffine(BatchNorm):
     def forward(self, x):
         mean, var = self.statistics(x)
@@ -460,6 +466,7 @@ WRONG = {
         (lambda x, slope: torch.where(x > 0, x, 0.01 * x), "for slope 0.3 and x = random numbers"),
         (lambda x, slope: torch.where(x.detach() > 0, x.detach(), slope * x.detach()),
          "the result has no gradient"),
+        (lambda x, slope: torch.where(x > 0, x, x * torch.tensor(slope).to(x.dtype)), "rounded to float32"),
         (F.leaky_relu, "calls torch.nn.functional.leaky_relu"),
         (lambda x, slope: F.prelu(x, torch.tensor([slope], dtype=x.dtype)), "calls torch.nn.functional.prelu"),
     ],
@@ -500,6 +507,7 @@ WRONG = {
         (BatchOfOne, "for a batch of one in training mode, which has no variance: no error"),
         (Cancelling, "loses digits"),
         (NotAffine, "weight and bias are not used"),
+        (Hidden, "calls torch.nn.functional.batch_norm"),
         (nn.BatchNorm1d, "it is made of torch's BatchNorm1d"),
     ],
 }  # fmt: skip

@@ -349,8 +349,8 @@ WRONG = {
         (by_value, "each number is clipped, which turns the direction"),
         (always, "and max_norm 10: gradient 0 at [0] is 4; expected 2: what is short enough stays"),
         (nan_at_zero, "0 divided by 0"),
-        (norm_after, "return the norm from before the clipping"),
-        (nothing_returned, "what it returns is None; expected the number 5"),
+        (norm_after, "expected 5, the norm from before the clipping"),
+        (nothing_returned, "what it returns is None; expected a number"),
         (generator_read_twice, "nothing is clipped"),
         (none_forgotten, "None and [[2], [4]] and max_norm 1: none_forgotten raises AttributeError"),
         (clip_by(lambda gs: sum(g.norm() for g in gs)), "the norms add up by their squares"),
@@ -373,8 +373,8 @@ WRONG = {
         (NoZeroGrad, "zero_grad leaves gradients that are not 0"),
         (Graph, "a leaf Variable that requires grad is being used in an in-place operation"),
         (FixedRate, "the rate of the beginning counts; lr is read at each step"),
-        (Wrapped, "it uses our SGD"),
-        (type("Momentum", (SGD,), {}), "inherits from mnist_walkthrough.optimizer.SGD"),
+        (Wrapped, "it uses a library's optimizer"),
+        (type("Momentum", (SGD,), {}), "Momentum is made of mnist_walkthrough.optimizer.SGD"),
     ],
     "nesterov": [
         (moving(plain), "this is plain momentum"),
@@ -383,7 +383,7 @@ WRONG = {
         (moving(without_gradient), "the gradient itself is missing"),
         (moving(twice), "counts the past twice"),
         (moving(nesterov_rate_in_velocity), "the rate belongs to the step"),
-        (WrappedTorch, "it uses an optimizer of torch"),
+        (WrappedTorch, "it uses a library's optimizer"),
     ],
     "adam": [
         (adam(corrections=lambda self, t: (1, 1)), "the means start at 0 and are not corrected"),
@@ -400,6 +400,6 @@ WRONG = {
         (CountsParameters, "the count of steps goes up with each parameter"),
         (CountsAllSteps, "a step in which a parameter has no gradient does not count"),
         (CountsFromZero, "counted from 0, the corrections divide 0 by 0"),
-        (type("MyAdam", (torch.optim.Adam,), {}), "inherits from torch.optim.adam.Adam"),
+        (type("MyAdam", (torch.optim.Adam,), {}), "MyAdam is made of torch.optim.adam.Adam"),
     ],
 }  # fmt: skip
