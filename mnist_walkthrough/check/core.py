@@ -36,7 +36,7 @@ class Verdict:
 
     def __repr__(self) -> str:
         said = f"not yet. {self.wrong[0].upper()}{self.wrong[1:]}." if self.wrong else "solved."
-        return textwrap.fill(f"{self.name}: {said}", 84) + f"\n{self.trouble}".rstrip()
+        return textwrap.fill(f"{self.name}: {said}", 76) + f"\n{self.trouble}".rstrip()
 
 
 def exercise(
@@ -127,6 +127,8 @@ def same(
     want = f"expected {dtype(expected)} {list(expected.shape)}"
     if type(got) not in (Tensor, torch.nn.Parameter):
         raise Wrong(f"{case}: {what} is {nothing_or_type(got)}; {want}")
+    if got.is_meta or got.layout is not torch.strided:
+        raise Wrong(f"{case}: {what} is a tensor without its numbers, or a sparse one; {want}")
     if got.shape != expected.shape:
         raise Wrong(f"{case}: {what} has shape {list(got.shape)}; {want}")
     if got.dtype != expected.dtype:
@@ -167,7 +169,8 @@ def same_number(
 def nothing_or_type(got: Any) -> str:
     if isinstance(got, Tensor):
         return f"a tensor {dtype(got)} {list(got.shape)}"
-    return "None" if got is None else f"a {type(got).__name__}"
+    kind = type(got).__name__
+    return "None" if got is None else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def dtype(tensor: Tensor) -> str:
@@ -182,13 +185,16 @@ def number(value: Any) -> str:
 class Without(TorchFunctionMode):
     "While it is entered, calling one of these torch functions is `Wrong`: it is what the reader is to write."
 
-    def __init__(self, *functions: Callable[..., Any], instead: str):
+    def __init__(
+        self,
+        *functions: Callable[..., Any],  # Each stands for all of torch's that have its name
+        instead: str,  # What to do, for the message
+    ):
         super().__init__()
-        self.functions, self.instead = functions, instead
+        self.names, self.instead = {f.__name__ for f in functions}, instead
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in self.functions:
-            raise Wrong(
-                f"it calls {resolve_name(func)}, which is what you are to write; {self.instead}"
-            )
+        if getattr(func, "__name__", "").partition(".")[0] in self.names:
+            what = resolve_name(func) or str(func)
+            raise Wrong(f"it calls {what}, which is what you are to write; {self.instead}")
         return func(*args, **(kwargs or {}))
