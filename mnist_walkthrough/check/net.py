@@ -2,6 +2,8 @@
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -27,6 +29,14 @@ SIGMAS = 6  # a right answer that draws at random strays further once in 500 mil
 def generator(seed: int = 0) -> torch.Generator:
     "A generator of the check's own."
     return torch.Generator().manual_seed(seed)
+
+
+@contextmanager
+def own_draws() -> Iterator[None]:
+    "What the reader's code draws from torch's global generator begins the same each time, and leaves it as it was."
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 def a_number(got: Any, case: str, what: str = "the result") -> float:
@@ -154,6 +164,7 @@ def two_layers(state: dict[str, Tensor], x: Tensor) -> Tensor:
 
 
 @exercise(stage=3)
+@own_draws()
 def same_function(
     answer: Any,  # `answer(net)` gives another net, which computes the same
 ) -> None:
@@ -203,6 +214,7 @@ def why_not_the_same(yours: dict[str, Tensor], mine: dict[str, Tensor]) -> str:
 
 
 @exercise(stage=3)
+@own_draws()
 def linear(
     answer: Any,  # A module class: `answer(n_in, n_out)` maps [..., n_in] to [..., n_out]
 ) -> None:
@@ -270,8 +282,7 @@ def start_of_linear(answer: Any) -> None:
     "Raise `Wrong` unless the parameters start as torch's do."
     case = "for a new layer 100 -> 1000"
     bound = 1 / math.sqrt(100)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with own_draws():
         layers = [call(answer, 100, 1000, case=case) for _ in range(2)]
     for key in ("weight", "bias"):
         a, b = (getattr(layer, key).detach() for layer in layers)
@@ -282,9 +293,8 @@ def start_of_linear(answer: Any) -> None:
             )
         std, largest = float(a.std()), float(a.abs().max())
         right = bound / math.sqrt(3)
-        if not abs(std / right - 1) < 0.1 or not abs(a.mean()) < SIGMAS * right / math.sqrt(
-            a.numel()
-        ):
+        drift = SIGMAS * right / math.sqrt(a.numel())
+        if not (abs(std / right - 1) < 0.1 and abs(a.mean()) < drift):
             raise Wrong(
                 f"{case}: {key} starts with mean {float(a.mean()):.3f} and deviation {std:.3f}; expected "
                 f"mean 0 and deviation {right:.3f}, which is uniform in ±1/sqrt(n_in)"
@@ -362,16 +372,13 @@ DROPOUTS = (
 
 
 @exercise(stage=3)
+@own_draws()
 def dropout(
     answer: Any,  # A module class: `answer(p)` maps a tensor to one of the same shape
 ) -> None:
     "Write dropout with its two modes, as `torch.nn.Dropout`."
     library = nn.modules.dropout._DropoutNd
-    with (
-        torch.random.fork_rng(devices=[]),
-        Without(*DROPOUTS, instead="draw a mask with torch.rand"),
-    ):
-        torch.manual_seed(0)
+    with Without(*DROPOUTS, instead="draw a mask with torch.rand"):
         for p in (0.2, 0.5, 0.9):
             training = f"for p = {p:g} in training mode"
             layer = built(answer, p, case=training, library=library)
@@ -481,6 +488,7 @@ NORMS = (
 
 
 @exercise(stage=3)
+@own_draws()
 def batch_norm(
     answer: Any,  # A module class: `answer(n_features, eps=1e-5, momentum=0.1)` maps [n, n_features] to the same shape
 ) -> None:
