@@ -67,7 +67,8 @@ def forward_backward(
     yb: Tensor,  # Class indices, int64 [n]
 ) -> Tensor:  # Mean loss in nats, scalar
     "Adds to the gradients what `cross_entropy(model(xb), yb).backward()` adds; raises `TypeError` for other layers."
-    layers, inputs = list(model.children()), []
+    layers: list[Any] = list(model.children())
+    inputs: list[Tensor] = []
     for layer in layers:
         if not isinstance(layer, Linear | nn.Linear | ReLU | nn.ReLU):
             raise TypeError(f"no rule for {type(layer).__name__}: only for Linear and ReLU")
@@ -81,7 +82,7 @@ def forward_backward(
 
 # %% ../nbs/09_gradients.ipynb #layer-backward
 def layer_backward(
-    layer: nn.Module,  # `Linear` or `ReLU`, ours or torch's
+    layer: Linear | nn.Linear | ReLU | nn.ReLU,
     grad: Tensor,  # Of the loss by its output
     x: Tensor,  # Its input
     by_x: bool,  # Whether the gradient by x is needed
@@ -98,13 +99,9 @@ def layer_backward(
 class HandLearner(Learner):
     "A `Learner` that calls no autograd: cross-entropy and `forward_backward`, whatever its `loss_fn`."
 
-    def forward_backward(
-        self,
-        xb: Tensor,  # Float [n, n_in]
-        yb: Tensor,  # Class indices, int64 [n]
-    ) -> Tensor:  # Mean loss, scalar
-        "Loss and gradients of a batch, by hand."
-        return forward_backward(self.model, xb, yb)
+    def forward_backward(self) -> None:
+        "Sets `loss` and the gradients of the parameters, from `xb` and `yb`, by hand."
+        self.loss = forward_backward(self.model, self.xb, self.yb)
 
 # %% ../nbs/09_gradients.ipynb #node
 class Node:
