@@ -69,13 +69,15 @@ def breadth_first(inputs):
 WRONG = {
     "kink": [
         ((0.0, 1e-4), "x is 0, where ReLU has no derivative"),
-        ((0.5, 1e-3), "the difference quotient is 1 and the derivative 1"),
+        ((0.5, 1e-3), "for x = 0.5 and h = 0.001 no kink lies between"),
         ((0.1, 1.0), "h is 1; it has to be"),
         ((-9e-4, 1e-3), "the difference quotient is 0.05 and the derivative 0"),
         (1e-6, "it takes a pair of floats"),
     ],
     "sigmoid_backward": [
-        (lambda grad, out: out * (1 - out), "for an output of shape [5]: the result at [0] is"),
+        (lambda grad, out: out * (1 - out), "multiply it by grad"),
+        (lambda grad, out: grad * (1 - out**2), "the slope of tanh"),
+        (lambda grad, out: grad * out.sigmoid() * (1 - out.sigmoid()), "the sigmoid already"),
         (
             lambda grad, out: (grad * out * (1 - out)).sum(),
             "the result has shape []; expected float64 [5]",
@@ -102,6 +104,8 @@ WRONG = {
             "for a chain of 10,000 nodes, the last one first: by_recursion raises Recur",
         ),
         (every_way, "'a' stands twice"),
+        (lambda inputs: [n for of in inputs.values() for n in of][:1], "'a' is missing"),
+        (lambda inputs: [str(n).upper() for n in inputs], "'A' in the list is none of the nodes"),
         (breadth_first, "stands before its input"),
     ],
 }
