@@ -89,9 +89,8 @@ def test_installed_wheel_works_in_an_empty_folder(built, offline, tmp_path):
         "from mnist_walkthrough.play import DrawDigit; print(len(DrawDigit._esm));"
         "from mnist_walkthrough import check; print(len(check.progress().solved), check.linear(None))"
     )
-    done = subprocess.run(
-        [python, "-c", code], cwd=empty, env=offline, capture_output=True, text=True
-    )
+    env = offline | {"MNIST_WALKTHROUGH_PROGRESS": str(tmp_path / "solved")}
+    done = subprocess.run([python, "-c", code], cwd=empty, env=env, capture_output=True, text=True)
     where, public, data, module, exercises = done.stdout.splitlines()[:5]
     assert where.startswith(str(site))
     assert set(public.split()) == {"True"}
