@@ -100,7 +100,7 @@ def test_one_runs_where_it_lies(copies, offline, monkeypatch):
 
 def test_make_writes_them_where_git_does_not_look(root):
     shown = subprocess.run(
-        ["make", "--dry-run", "--old-file=.venv/dev", "student"],
+        ["make", "--no-print-directory", "--dry-run", "--old-file=.venv/dev", "student"],
         cwd=root,
         capture_output=True,
         text=True,
@@ -110,6 +110,10 @@ def test_make_writes_them_where_git_does_not_look(root):
     ignored = subprocess.run(["git", "check-ignore", "student/01_data.ipynb"], cwd=root)
     assert ignored.returncode == 0
     cleaned = subprocess.run(
-        ["make", "--dry-run", "clean"], cwd=root, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "--dry-run", "clean"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "student" in cleaned.stdout.split()
