@@ -156,7 +156,7 @@ def main(folder):
     exported = NbdevLookup().code
     summaries = {}
     for path in processed:
-        page = page_name(path)
+        link.page = page = page_name(path)
         nb = read(nbformat.read(path, 4), link, f"{PACKAGE}.{page}", exported, run_links(path.name))
         if page == "index":
             nb.cells.append(toctrees(stages))

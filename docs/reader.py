@@ -9,6 +9,7 @@ from types import FunctionType
 import yaml
 from fastcore.docments import docments
 from nbformat.v4 import new_markdown_cell
+from torch import Tensor
 
 INNER = re.compile(r"\[(`[^`]*`)\]\([^)\s]+\)")
 NESTED = re.compile(rf"\[((?:[^][]*{INNER.pattern})+[^][]*)\](?=\()")
@@ -85,11 +86,14 @@ class Links:
         symbols,  # Address of each entry on the site, as nbdev writes it -> the symbol's full name
     ):
         self.site, self.files, self.pages, self.symbols = site, files, pages, symbols
+        self.page = ""  # That is read; a name that tensors have too, as `exp`, is ours there alone
 
     def __call__(self, text, target):
         if target.startswith(self.site):
             target = target.removeprefix(self.site)
             if target in self.symbols:
+                if hasattr(Tensor, text.strip("`")) and not target.startswith(self.page):
+                    return text
                 return f"{{py:obj}}`{text.strip('`')} <{self.symbols[target]}>`"
             return f'<a href="{target}">{text}</a>'
         if target.startswith("../"):

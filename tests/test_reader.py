@@ -77,6 +77,17 @@ def test_options_of_a_cell(read):
     assert cells[0].metadata.mystnb.image.alt == 'Two lines: one rises, "one" falls.'
 
 
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [("loss", "`exp`"), ("gradients", "{py:obj}`exp <mnist_walkthrough.gradients.exp>`")],
+)
+def test_a_name_that_tensors_have_is_ours_on_its_own_page_alone(read, link, page, expected):
+    link.symbols["gradients.html#exp"] = "mnist_walkthrough.gradients.exp"
+    link.page = page
+    cells, _ = read(new_markdown_cell(f"[`exp`]({SITE}gradients.html#exp)"))
+    assert cells[0].source == expected
+
+
 def test_an_exercise_has_an_anchor(read):
     exercise = new_markdown_cell("### A loader\n\n[a](03_net.ipynb)", id="exercise-a-loader")
     cells, _ = read(exercise)
