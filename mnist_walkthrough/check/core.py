@@ -128,7 +128,7 @@ def same(
     want = f"expected a tensor {dtype(expected)} {list(expected.shape)}"
     if type(got) not in (Tensor, torch.nn.Parameter):
         raise Wrong(f"{case}: {what} is {nothing_or_type(got)}; {want}")
-    if got.is_meta or got.layout is not torch.strided:
+    if not has_numbers(got):
         raise Wrong(f"{case}: {what} is a tensor without its numbers, or a sparse one; {want}")
     if got.shape != expected.shape:
         raise Wrong(f"{case}: {what} has shape {list(got.shape)}; {want}")
@@ -194,6 +194,41 @@ def dtype(tensor: Tensor) -> str:
 def number(value: Any) -> str:
     value = value.item() if isinstance(value, Tensor) else value
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def slips(
+    got: Any,  # What the reader's object returns
+    expected: Any,  # A number or tensor
+    known: dict[str, Any],  # {what went wrong: the number or tensor that comes of it}
+    not_finite: str = "",  # What went wrong if it is NaN or infinite
+) -> Iterator[None]:
+    "When a result is `Wrong` and is what comes of a known slip, the slip is named."
+    try:
+        yield
+    except Wrong as wrong:
+        if type(got) in (float, int) or (type(got) is Tensor and has_numbers(got)):
+            got = torch.as_tensor(got)
+            for words, value in known.items():
+                if close(got, value) and not close(torch.as_tensor(expected), value):
+                    raise Wrong(f"{wrong}: {words}") from None
+            if not_finite and not got.isfinite().all():
+                raise Wrong(f"{wrong}: {not_finite}") from None
+        raise
+
+
+def has_numbers(tensor: Tensor) -> bool:
+    return not tensor.is_meta and tensor.layout is torch.strided
+
+
+def close(a: Tensor, b: Any) -> bool:
+    a, b = a.detach().double(), torch.as_tensor(b).detach().double()
+    return a.shape == b.shape and torch.allclose(a, b, 1e-5, 1e-6, equal_nan=True)
+
+
+def seeded(seed: int) -> torch.Generator:
+    "A generator of the check's own."
+    return torch.Generator().manual_seed(seed)
 
 
 class Without(TorchFunctionMode):

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from mnist_walkthrough.check.core import Wrong, call, exercise, name, nothing_or_type, same
+from mnist_walkthrough.check.core import Wrong, call, exercise, name, nothing_or_type, same, seeded
 from mnist_walkthrough.check.net import same_or_slip
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -106,7 +106,7 @@ def silent_flip(
 ) -> None:
     "Flip one bit of a PNG so that Pillow shows another picture without a word."
     for seed, (height, width) in enumerate(((12, 12), (5, 9), (20, 20))):
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded(seed)
         pixels = torch.randint(256, (height, width), generator=generator, dtype=torch.uint8)
         pixels[:, width // 2 :] = 0
         Image.fromarray(pixels.numpy()).save(file := BytesIO(), "PNG")

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mnist_walkthrough.check.core import Without, Wrong, call, exercise, plain_number, same
+from mnist_walkthrough.check.core import Without, Wrong, call, exercise, plain_number, same, seeded
 
 
 def random(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return torch.randn(shape, generator=seeded(seed), dtype=dtype)
 
 
 def by_autograd(function: Any, x: Tensor, grad: Tensor) -> Tensor:

@@ -15,12 +15,9 @@ from mnist_walkthrough.check.core import (
     nothing_or_type,
     same,
     same_number,
+    seeded,
 )
 from mnist_walkthrough.net import mlp
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def named(

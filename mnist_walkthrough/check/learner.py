@@ -24,8 +24,9 @@ from mnist_walkthrough.check.core import (
     number,
     same,
     same_number,
+    seeded,
+    slips,
 )
-from mnist_walkthrough.check.loss import slips
 from mnist_walkthrough.data import digits
 from mnist_walkthrough.learner import Learner, load_split
 from mnist_walkthrough.loader import DataLoader
@@ -33,10 +34,6 @@ from mnist_walkthrough.net import Sequential, mlp
 from mnist_walkthrough.optimizer import SGD
 
 Batch = tuple[Tensor, Tensor]
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @functools.cache

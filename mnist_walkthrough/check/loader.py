@@ -21,6 +21,7 @@ from mnist_walkthrough.check.core import (
     failures,
     nothing_or_type,
     plain_number,
+    seeded,
 )
 from mnist_walkthrough.check.net import like, same_or_slip
 
@@ -34,10 +35,6 @@ SHUFFLES = [
         for name in ("shuffle", "permutation", "default_rng", "Generator", "RandomState")
     ),
 ]
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def unfair(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,39 +16,12 @@ from mnist_walkthrough.check.core import (
     failures,
     nothing_or_type,
     same,
+    has_numbers,
+    seeded,
+    slips,
 )
 
 OVERFLOW = "exp or log has left the range of the dtype; use log_softmax"
-
-
-@contextmanager
-def slips(
-    got: Any,  # What the reader's object returns
-    expected: Any,  # A number or tensor
-    known: dict[str, Any],  # {what went wrong: the number or tensor that comes of it}
-    not_finite: str = "",  # What went wrong if it is NaN or infinite
-) -> Iterator[None]:
-    "When a result is `Wrong` and is what comes of a known slip, the slip is named."
-    try:
-        yield
-    except Wrong as wrong:
-        if type(got) in (float, int) or (type(got) is Tensor and has_numbers(got)):
-            got = torch.as_tensor(got)
-            for words, value in known.items():
-                if close(got, value) and not close(torch.as_tensor(expected), value):
-                    raise Wrong(f"{wrong}: {words}") from None
-            if not_finite and not got.isfinite().all():
-                raise Wrong(f"{wrong}: {not_finite}") from None
-        raise
-
-
-def has_numbers(tensor: Tensor) -> bool:
-    return not tensor.is_meta and tensor.layout is torch.strided
-
-
-def close(a: Tensor, b: Any) -> bool:
-    a, b = a.detach().double(), torch.as_tensor(b).detach().double()
-    return a.shape == b.shape and torch.allclose(a, b, 1e-5, 1e-6, equal_nan=True)
 
 
 def loss_is(
@@ -92,11 +64,11 @@ def loss_is(
 
 
 def normal(*shape: int, seed: int = 0, scale: float = 1) -> Tensor:
-    return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return scale * torch.randn(*shape, generator=seeded(seed))
 
 
 def classes(n: int, n_classes: int) -> Tensor:
-    return torch.randint(n_classes, (n,), generator=torch.Generator().manual_seed(n))
+    return torch.randint(n_classes, (n,), generator=seeded(n))
 
 
 def batches() -> Iterator[tuple[str, Tensor, Tensor]]:

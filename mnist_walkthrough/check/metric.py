@@ -8,8 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnist_walkthrough.check.core import Wrong, call, exercise, nothing_or_type, same, same_number
-from mnist_walkthrough.check.loss import classes, normal, slips
+from mnist_walkthrough.check.core import (
+    Wrong,
+    call,
+    exercise,
+    nothing_or_type,
+    same,
+    same_number,
+    seeded,
+    slips,
+)
+from mnist_walkthrough.check.loss import classes, normal
 
 
 @exercise(stage=6)
@@ -122,7 +131,7 @@ def precision_recall_f1(
             [[4]],
         )
     ]
-    count = torch.Generator().manual_seed(0)
+    count = seeded(0)
     matrices.append(torch.randint(1000, (10, 10), generator=count))
     names = ("precision", "recall", "F1")
     for m in matrices:
@@ -241,7 +250,7 @@ def mcnemar(
         )
         counts = torch.tensor([both, only_a, only_b, neither])
         n, m = only_a + only_b, both + only_a + only_b + neither
-        order = torch.randperm(m, generator=torch.Generator().manual_seed(m))
+        order = torch.randperm(m, generator=seeded(m))
         right_a, right_b = (
             torch.tensor(right).repeat_interleave(counts)[order]
             for right in ([True, True, False, False], [True, False, True, False])

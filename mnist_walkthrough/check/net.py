@@ -22,15 +22,11 @@ from mnist_walkthrough.check.core import (
     number,
     plain_number,
     same,
+    seeded,
 )
 from mnist_walkthrough.net import mlp
 
 SIGMAS = 6  # a right answer that draws at random strays further once in 500 million times
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    "A generator of the check's own."
-    return torch.Generator().manual_seed(seed)
 
 
 @contextmanager
@@ -139,7 +135,7 @@ def weight_std(
         std = a_number(call(answer, n_in, slope, case=case), case)
         if not 0 < std < math.inf:
             raise Wrong(f"{case}: the result is {std:g}; a standard deviation is above 0")
-        g = generator()
+        g = seeded(0)
         x = torch.randn(n_in, generator=g)
         z = std * torch.randn(20_000, n_in, generator=g) @ x
         a = torch.where(z > 0, z, slope * z)
@@ -179,7 +175,7 @@ def same_function(
     "Make a net with other weights that computes the same function."
     for sizes in ((4, 3, 2), (3, 2, 1), (784, 30, 10), (5, 64, 3)):
         case = f"for a net {sizes[0]}-{sizes[1]}-{sizes[2]}"
-        net = mlp(*sizes, generator=generator(1))
+        net = mlp(*sizes, generator=seeded(1))
         given, mine = copy.deepcopy(net), net.state_dict()
         with failures(case, answer):
             other = answer(given)
@@ -199,7 +195,7 @@ def same_function(
                 f"{case}: no weight of the first layer differs by 0.01 or more; "
                 f"expected another net, not a copy"
             )
-        x = 3 * torch.randn(200, sizes[0], generator=generator(2), dtype=torch.float64)
+        x = 3 * torch.randn(200, sizes[0], generator=seeded(2), dtype=torch.float64)
         try:
             same(two_layers(yours, x), two_layers(mine, x), case, "the logit", tolerance=1e-5)
         except Wrong as wrong:
@@ -245,8 +241,8 @@ def linear(
             layer = built(answer, n_in, n_out, case=case, library=nn.Linear)
         weight, bias = parameters(layer, {"weight": [n_out, n_in], "bias": [n_out]}, case)
         with torch.no_grad():
-            bias.copy_(torch.randn(n_out, generator=generator(1)) + 3)
-        x = torch.randn(*size, n_in, generator=generator(len(size)))
+            bias.copy_(torch.randn(n_out, generator=seeded(1)) + 3)
+        x = torch.randn(*size, n_in, generator=seeded(len(size)))
         with Without(F.linear, torch.addmm, instead="use @ and +"):
             out = call(layer, x, case=case)
         expected = F.linear(x, weight, bias)
@@ -344,7 +340,7 @@ def leaky_relu(
     answer: Any,  # `answer(x, slope)`, a tensor of any shape and a number
 ) -> None:
     "Write leaky ReLU, so that its gradient is right as well, at 0 too."
-    g = generator()
+    g = seeded(0)
     cases = [
         (0.01, torch.randn(40, generator=g)),
         (0.3, torch.randn(3, 1, 4, generator=g, dtype=torch.float64)),
@@ -380,7 +376,7 @@ def leaky_relu_case(answer: Any, x: Tensor, slope: float, case: str) -> None:
     same_or_slip(out, expected, slips, case)
     if x.isnan().any():
         return
-    upstream = torch.rand(x.shape, generator=generator(5)).to(x.dtype) + 0.5
+    upstream = torch.rand(x.shape, generator=seeded(5)).to(x.dtype) + 0.5
     expected.backward(upstream)
     backward(out, upstream, answer, case)
     slips = {
@@ -426,7 +422,7 @@ def dropped(layer: nn.Module, x: Tensor, case: str) -> Tensor:
 
 
 def dropout_training(layer: nn.Module, p: float, case: str) -> None:
-    x = torch.rand(300, 200, generator=generator()) + 0.5
+    x = torch.rand(300, 200, generator=seeded(0)) + 0.5
     out = dropped(layer, x, case)
     zero = out == 0
     share = float(zero.double().mean())
@@ -464,7 +460,7 @@ def dropout_training(layer: nn.Module, p: float, case: str) -> None:
     x.requires_grad_()
     with failures(case, layer):
         out = like(layer(x), x.detach(), case)
-    upstream = torch.rand(x.shape, generator=generator(3))
+    upstream = torch.rand(x.shape, generator=seeded(3))
     backward(out, upstream, layer, case)
     expected = torch.where(out.detach() == 0, 0.0, upstream / (1 - p))
     same(x.grad, expected, case, "the gradient of x")
@@ -479,7 +475,7 @@ def dropout_training(layer: nn.Module, p: float, case: str) -> None:
 
 
 def dropout_evaluation(layer: nn.Module, p: float, case: str) -> None:
-    x = torch.randn(3, 4, 50, generator=generator(), dtype=torch.float64)
+    x = torch.randn(3, 4, 50, generator=seeded(0), dtype=torch.float64)
     with failures(case, layer):
         layer.eval()
     out = dropped(layer, x, case)
@@ -497,7 +493,7 @@ def dropout_evaluation(layer: nn.Module, p: float, case: str) -> None:
 
 
 def dropout_edges(answer: Any) -> None:
-    x = torch.randn(50, 3, generator=generator())
+    x = torch.randn(50, 3, generator=seeded(0))
     for p, expected in ((0.0, x), (1.0, torch.zeros_like(x))):
         case = f"for p = {p:g} in training mode"
         out = call(call(answer, p, case=case), x, case=case)
@@ -529,12 +525,12 @@ def batch_norm(
     "Write batch norm with its two modes and its running statistics, as `torch.nn.BatchNorm1d`."
     scales = torch.tensor([1.0, 5.0, 0.01])
     for x, options, rows, tolerance in (
-        (torch.randn(4, 3, generator=generator()) * scales + 2, {}, "4", 1e-4),
-        (torch.randn(2, 1, generator=generator()), {}, "2", 1e-4),
-        (torch.randn(37, 5, generator=generator()).double(), {"momentum": 0.3}, "37", 1e-9),
-        (torch.randn(8, 2, generator=generator()), {"eps": 0.5, "momentum": 1.0}, "8", 1e-4),
+        (torch.randn(4, 3, generator=seeded(0)) * scales + 2, {}, "4", 1e-4),
+        (torch.randn(2, 1, generator=seeded(0)), {}, "2", 1e-4),
+        (torch.randn(37, 5, generator=seeded(0)).double(), {"momentum": 0.3}, "37", 1e-9),
+        (torch.randn(8, 2, generator=seeded(0)), {"eps": 0.5, "momentum": 1.0}, "8", 1e-4),
         (torch.full((8, 2), 3.0), {}, "8 equal rows", 1e-4),
-        (1000 + torch.randn(64, 2, generator=generator()), {}, "64 with mean 1000", 0.01),
+        (1000 + torch.randn(64, 2, generator=seeded(0)), {}, "64 with mean 1000", 0.01),
     ):
         words = "".join(f", {key}={value:g}" for key, value in options.items())
         case = f"for BatchNorm({x.shape[1]}{words}) and a batch of {rows}"
@@ -572,7 +568,7 @@ def statistics_start(layer: nn.Module, n_features: int, case: str) -> None:
                 else f"{case}: there is no buffer {key}"
             )
     parameters(layer, {"weight": [n_features], "bias": [n_features]}, case)
-    state, g = layer.state_dict(), generator(9)
+    state, g = layer.state_dict(), seeded(9)
     for key, start in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
         same(state[key], torch.full((n_features,), start), case, f"{key} at the start")
         state[key].copy_(torch.rand(n_features, generator=g) + 0.5)  # the layer's own memory
@@ -648,7 +644,7 @@ def batch_norm_training(
     for key in STATISTICS:
         if getattr(layer, key).requires_grad:
             raise Wrong(f"{case}: {key} holds on to the graph; update it under torch.no_grad()")
-    upstream = torch.randn(x.shape, generator=generator(4)).to(x.dtype)
+    upstream = torch.randn(x.shape, generator=seeded(4)).to(x.dtype)
     expected.backward(upstream)
     backward(out, upstream, layer, case)
     slips = {

@@ -12,8 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad
 
-from mnist_walkthrough.check.core import Wrong, call, exercise, failures, name, same, same_number
-from mnist_walkthrough.check.net import a_number, generator, same_or_slip
+from mnist_walkthrough.check.core import (
+    Wrong,
+    call,
+    exercise,
+    failures,
+    name,
+    same,
+    same_number,
+    seeded,
+)
+from mnist_walkthrough.check.net import a_number, same_or_slip
 from mnist_walkthrough.optimizer import SGD
 
 
@@ -60,7 +69,7 @@ def rescuing_rate(
 
 def leaves(*shapes: tuple[int, ...], dtype: torch.dtype = torch.float32) -> list[Tensor]:
     "Parameters with random values, the same each time."
-    g = generator(1)
+    g = seeded(1)
     return [torch.randn(shape, generator=g, dtype=dtype).requires_grad_() for shape in shapes]
 
 
@@ -213,7 +222,7 @@ IN_PLACE = "gradients that are overwritten in place"
 
 def runs() -> Iterator[tuple[str, list[Tensor], Run]]:
     "What an optimizer has to do: in words, with the parameters at the start."
-    g = generator(2)
+    g = seeded(2)
 
     def some(*shapes: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Gradients:
         return [torch.randn(shape, generator=g, dtype=dtype) for shape in shapes]

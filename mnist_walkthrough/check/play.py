@@ -17,15 +17,16 @@ from mnist_walkthrough.check.core import (
     nothing_or_type,
     same,
     same_number,
+    seeded,
+    slips,
 )
 from mnist_walkthrough.check.learner import Notes, modes, modes_are_back
-from mnist_walkthrough.check.loss import slips
 from mnist_walkthrough.data import digits
 from mnist_walkthrough.learner import load_split, train_with
 
 
 def random_ink(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    ink = torch.rand(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+    ink = torch.rand(*shape, generator=seeded(sum(shape)))
     return (ink**3).to(dtype)
 
 
@@ -241,7 +242,7 @@ class Dropped(nn.Module):
 
     def __init__(self, seed: int, scale: float):
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded(seed)
         self.first = nn.Parameter(scale * torch.randn(784, 16, generator=generator))
         self.last = nn.Parameter(torch.randn(16, 10, generator=generator) / 4)
         self.dropout, self.notes = nn.Dropout(0.5), Notes()
