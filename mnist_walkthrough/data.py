@@ -7,8 +7,8 @@ __all__ = ['FIGURES', 'PREDICTORS', 'Decoder', 'IDX_FILES', 'PNG_ARCHIVE', 'IDX_
            'once', 'digits', 'show_images', 'as_squares', 'png_chunks', 'paeth', 'unfilter', 'png_size', 'inflate',
            'png_rows', 'decode_png', 'by_number', 'class_names', 'class_files', 'decode_with_pillow', 'read_image',
            'paeth_of_arrays', 'unfilter_all', 'read_file', 'known_rows', 'stored_rows', 'decode_files', 'read_files',
-           'fingerprint', 'packed', 'ImageDataset', 'read_idx', 'find_idx', 'write_pngs', 'unpack', 'own_copy', 'fetch',
-           'download', 'mnist']
+           'fingerprint', 'pack_of', 'packed', 'ImageDataset', 'read_idx', 'write_pngs', 'unpack', 'find_idx',
+           'own_copy', 'fetch', 'download', 'mnist']
 
 # %% ../nbs/01_data.ipynb #imports-digits
 import hashlib
@@ -426,23 +426,27 @@ def fingerprint(
     return digest.hexdigest()
 
 # %% ../nbs/01_data.ipynb #packed
+def pack_of(folder: Path) -> Path:
+    "Where the pack of a folder is kept."
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
+    return cache_folder() / f"pack-{name}.safetensors"
+
+
 def packed(
     folder: Path,  # Holds one folder per class, named by its number
     image_size: tuple[int, int],  # (height, width) of every image, in pixels
 ) -> tuple[Tensor, Tensor]:  # Images, uint8 [n, height, width]; labels, int64 [n]
     "All images of a folder: mapped from its pack in the cache, which is made when there is none that fits."
-    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
-    pack = cache_folder() / f"pack-{name}.safetensors"
     folders = sorted(sub for sub in folder.glob("*") if sub.is_dir())
     now = {sub.name: fingerprint(os.scandir(sub)) for sub in folders}
-    with suppress(OSError, SafetensorError), safe_open(pack, framework="pt") as stored:
+    with suppress(OSError, SafetensorError), safe_open(pack_of(folder), framework="pt") as stored:
         images = stored.get_tensor("images")
         if stored.metadata() == now and images.shape[1:] == tuple(image_size):
             return images, stored.get_tensor("y")
     images, y = read_files(class_names(folder), image_size)
     with suppress(OSError, SafetensorError), TemporaryDirectory(dir=cache_folder()) as partial:
         save_file({"images": images, "y": y}, Path(partial, "pack"), metadata=now)
-        Path(partial, "pack").replace(pack)
+        Path(partial, "pack").replace(pack_of(folder))
     return images, y
 
 # %% ../nbs/01_data.ipynb #image-dataset
@@ -514,16 +518,6 @@ IDX_FILES = [
 ]
 
 
-def find_idx(
-    folder: Path,  # May hold the four files, each plain or with .gz
-) -> list[Path]:  # As in `IDX_FILES`; empty when one is missing
-    "The files of a data set in IDX format."
-    found = [
-        [f for f in (folder / name, folder / f"{name}.gz") if f.is_file()] for name in IDX_FILES
-    ]
-    return [files[0] for files in found] if all(found) else []
-
-
 def write_pngs(
     idx_files: list[Path],  # As in `IDX_FILES`
     folder: Path,  # Gets {training,testing}/{label}/{index}.png
@@ -557,6 +551,11 @@ def unpack(
         raise ValueError(f"{archive}: no folder mnist_png/training in it")
 
 # %% ../nbs/01_data.ipynb #own-copy
+def find_idx(folder: Path) -> list[Path]:  # As in `IDX_FILES`, without those that are missing
+    "The four files of a data set in IDX format, each plain or with .gz."
+    return [file for name in IDX_FILES for file in sorted(folder.glob(f"{name}*"))[:1]]
+
+
 def own_copy(
     source: Path,  # An image folder, an archive of one, or a folder with four IDX files
 ) -> Path:  # The folder with `training` and `testing`
@@ -566,14 +565,12 @@ def own_copy(
             return folder
     if source.is_file():
         folder = cache_folder() / f"archive-{fingerprint([source])[:12]}"
-        return once(folder, lambda partial: unpack(source, partial)) / "mnist_png"
-    for raw in (source, source / "raw", source / "MNIST" / "raw"):
-        if idx_files := find_idx(raw):
-            folder = cache_folder() / f"idx-{fingerprint(idx_files)[:12]}"
-            return (
-                once(folder, lambda partial: write_pngs(idx_files, partial / "mnist_png"))
-                / "mnist_png"
-            )
+        return once(folder, lambda into: unpack(source, into)) / "mnist_png"
+    raws = (source, source / "raw", source / "MNIST" / "raw")
+    idx_files = max((find_idx(raw) for raw in raws), key=len)
+    if len(idx_files) == len(IDX_FILES):
+        folder = cache_folder() / f"idx-{fingerprint(idx_files)[:12]}"
+        return once(folder, lambda into: write_pngs(idx_files, into / "mnist_png")) / "mnist_png"
     raise FileNotFoundError(
         f"{source}: no folders training and testing in it, and no files {', '.join(IDX_FILES)}, plain or .gz"
     )
