@@ -2,6 +2,7 @@ import os
 import shutil
 import struct
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -255,10 +256,8 @@ def test_no_flipped_bit_and_no_cut_passes_when_the_header_is_known():
             data[:i],
             *(data[:i] + bytes([data[i] ^ 1 << b]) + data[i + 1 :] for b in range(8)),
         ):
-            try:
+            with suppress(ValueError):
                 assert known_rows(damaged, 812) is None
-            except ValueError:
-                pass
     assert known_rows(data, 812) == png_rows(data)[1]
 
 
