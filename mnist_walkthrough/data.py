@@ -7,7 +7,7 @@ __all__ = ['FIGURES', 'PREDICTORS', 'Decoder', 'IDX_FILES', 'PNG_ARCHIVE', 'IDX_
            'once', 'digits', 'show_images', 'as_squares', 'png_chunks', 'paeth', 'unfilter', 'png_size', 'inflate',
            'png_rows', 'decode_png', 'by_number', 'class_names', 'class_files', 'decode_with_pillow', 'read_image',
            'paeth_of_arrays', 'unfilter_all', 'read_file', 'known_rows', 'stored_rows', 'decode_files', 'read_files',
-           'fingerprint', 'pack_of', 'packed', 'ImageDataset', 'read_idx', 'write_pngs', 'unpack', 'find_idx',
+           'fingerprint', 'pack_of', 'read_folder', 'ImageDataset', 'read_idx', 'write_pngs', 'unpack', 'find_idx',
            'own_copy', 'fetch', 'download', 'mnist']
 
 # %% ../nbs/01_data.ipynb #imports-digits
@@ -425,18 +425,23 @@ def fingerprint(
         digest.update(np.array(values, np.int64).tobytes())
     return digest.hexdigest()
 
-# %% ../nbs/01_data.ipynb #packed
+# %% ../nbs/01_data.ipynb #read-folder
 def pack_of(folder: Path) -> Path:
     "Where the pack of a folder is kept."
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
     return cache_folder() / f"pack-{name}.safetensors"
 
 
-def packed(
+def read_folder(
     folder: Path,  # Holds one folder per class, named by its number
     image_size: tuple[int, int],  # (height, width) of every image, in pixels
+    num_samples: int | None = None,  # Images per class, the first by number; all when None
+    decoder: Decoder
+    | None = None,  # File content to uint8 [height, width]; `decode_files` when None
 ) -> tuple[Tensor, Tensor]:  # Images, uint8 [n, height, width]; labels, int64 [n]
-    "All images of a folder: mapped from its pack in the cache, which is made when there is none that fits."
+    "Images and labels; of a whole folder mapped from its pack in the cache, which is made when none fits."
+    if num_samples is not None or decoder is not None:
+        return read_files(class_names(folder, num_samples), image_size, decoder)
     folders = sorted(sub for sub in folder.glob("*") if sub.is_dir())
     now = {sub.name: fingerprint(os.scandir(sub)) for sub in folders}
     with suppress(OSError, SafetensorError), safe_open(pack_of(folder), framework="pt") as stored:
@@ -463,10 +468,7 @@ class ImageDataset:
         device: torch.device | str | None = None,  # Where the tensors live
     ) -> None:
         self.data_path = Path(data_path)
-        if decoder is None and num_samples is None:
-            images, y = packed(self.data_path, image_size)
-        else:
-            images, y = read_files(class_names(self.data_path, num_samples), image_size, decoder)
+        images, y = read_folder(self.data_path, image_size, num_samples, decoder)
         self.images, self.y = images.to(device), y.to(device)
 
     @cached_property
