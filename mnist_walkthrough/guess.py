@@ -75,7 +75,11 @@ class Guess:
             raise ValueError(f"guess {self.name!r}: {truth!r} is none of {self.choices}")
         if not self.choices and isinstance(truth, str):
             raise ValueError(f"guess {self.name!r} asks for a number, got {truth!r}")
-        words = truth if isinstance(truth, str) else f"{truth:,.6g} {self.unit}".strip()
+        if isinstance(truth, str):
+            words = truth
+        else:
+            number = f"{truth:,}" if isinstance(truth, int) else f"{truth:,.6g}"
+            words = f"{number} {self.unit}".strip()
         if self.answered:
             self.answered.truth = words
         return Truth(self, words)

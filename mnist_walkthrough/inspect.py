@@ -255,7 +255,6 @@ def show_map(
 
     dark = ["#332288", "#882255", "#997700", "#cc3311", "#0077bb"]
     colours = [*dark, "#009988", "#aa4499", "#117733", "#555555", "#ee7733"]
-    points, labels = points.detach().cpu(), labels.cpu()
     _, ax = plt.subplots(figsize=(7, 5), layout="constrained")
     for k in labels.unique().tolist():
         across, up = points[labels == k].T.tolist()

@@ -68,25 +68,28 @@ class Loop:
     ) -> None:
         self.train_dl, self.model, self.optimizer = train_dl, model, optimizer
         self.loss_fn, self.callbacks = loss_fn, list(callbacks)
-        self.history: list[dict[str, float]] = []
-        self.stop, self.n_epochs = False, 0
+        self.history, self.stop, self.n_epochs = list[dict[str, float]](), False, 0
 
     def call(self, hook: str) -> None:
         "Call one hook of every callback."
         for callback in self.callbacks:
             getattr(callback, hook)(self)
 
+    def forward_backward(self) -> None:
+        "Sets `loss` and the gradients of the parameters, from `xb` and `yb`."
+        self.loss = self.loss_fn(self.model(self.xb), self.yb)
+        self.loss.backward()
+
     def train_epoch(self) -> float:  # Mean loss over the rows, each measured before its step
         "Forward, backward, step for each batch; raises `ValueError` when there is none."
         mean = Mean()
         self.model.train()
-        self.optimizer.zero_grad()
         for xb, yb in self.train_dl:
-            self.xb, self.yb, self.loss = xb, yb, self.loss_fn(self.model(xb), yb)
-            self.loss.backward()
+            self.xb, self.yb = xb, yb
+            self.optimizer.zero_grad()
+            self.forward_backward()
             self.call("before_step")
             self.optimizer.step()
-            self.optimizer.zero_grad()
             mean.update(self.loss.detach(), len(yb))
         if mean.count == 0:
             raise ValueError("train_dl gave no batch: a used-up iterator, or drop_last?")

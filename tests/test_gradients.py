@@ -58,11 +58,12 @@ def test_linear(n, n_in, n_out, dtype):
     assert linear_backward(grad, x, w, by_x=False)[0] is None
 
 
-def test_relu_has_gradient_0_at_0_and_keeps_what_is_not_finite():
-    x, grad = torch.tensor([-1.0, 0.0, -0.0, 2.0]), torch.tensor([1.0, 2.0, float("inf"), 3.0])
+def test_relu_has_gradient_0_at_0_and_1_where_it_is_nan():
+    x = torch.tensor([-1.0, 0.0, -0.0, 2.0, float("nan")])
+    grad = torch.tensor([1.0, 2.0, float("inf"), 3.0, 4.0])
     (theirs,) = torchs(torch.relu, x, grad=grad)
     assert torch.equal(relu_backward(grad, x), theirs)
-    assert relu_backward(grad, x).tolist() == [0, 0, 0, 3]
+    assert relu_backward(grad, x).tolist() == [0, 0, 0, 3, 4]
 
 
 @pytest.mark.parametrize("dtype", BOUNDS)
@@ -105,19 +106,69 @@ def test_a_net_s_gradients_and_that_they_add_up(net):
             close(p.grad, q.grad)
 
 
-def test_another_layer_is_named_before_anything_is_written():
-    net = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4))
-    with pytest.raises(TypeError, match="no rule for Tanh"):
+def test_a_layer_that_is_used_twice():
+    relu = nn.ReLU()
+    net = nn.Sequential(nn.Linear(6, 5), relu, nn.Linear(5, 5), relu, nn.Linear(5, 4)).double()
+    x, y = random(9, 6), torch.arange(9) % 4
+    cross_entropy(net(x), y).backward()
+    theirs = [p.grad for p in net.parameters()]
+    net.zero_grad()
+    forward_backward(net, x, y)
+    for p, grad in zip(net.parameters(), theirs, strict=True):
+        close(p.grad, grad)
+
+
+def test_a_frozen_parameter_and_a_layer_without_bias():
+    net = nn.Sequential(nn.Linear(6, 5, bias=False), nn.ReLU(), nn.Linear(5, 4)).double()
+    net[2].weight.requires_grad_(False)
+    x, y = random(9, 6), torch.arange(9) % 4
+    cross_entropy(net(x), y).backward()
+    theirs = net[0].weight.grad
+    net.zero_grad()
+    forward_backward(net, x, y)
+    close(net[0].weight.grad, theirs)
+    assert net[2].weight.grad is None
+
+
+@pytest.mark.parametrize(
+    ("net", "said"),
+    [
+        (nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4)), "no rule for Tanh"),
+        (nn.Linear(6, 4), "Sequential only, not Linear"),
+    ],
+)
+def test_another_model_is_named_before_anything_is_written(net, said):
+    with pytest.raises(TypeError, match=said):
         forward_backward(net, random(3, 6).float(), torch.tensor([0, 1, 2]))
     assert all(p.grad is None for p in net.parameters())
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])
-def test_a_whole_run_of_the_learner_by_hand(dtype, bound):
-    x, y = random(300, 20, dtype=dtype), torch.arange(300) % 10
+def test_targets_that_are_no_class():
+    for target in ([0, 4], [0, -1]):
+        with pytest.raises(RuntimeError):
+            cross_entropy_backward(log_softmax(random(2, 4)), torch.tensor(target))
+
+
+@pytest.mark.parametrize(("x", "h"), [(torch.tensor([1, 2]), 1e-3), (torch.ones(2), 0.0)])
+def test_differences_need_a_step_and_a_float(x, h):
+    with pytest.raises(ValueError, match="need h above 0 and a float x"):
+        central_difference(torch.sum, x, h)
+
+
+def test_another_loss_is_refused_by_hand():
+    net = mlp(20, 8, 10)
+    learner = HandLearner(
+        [(random(3, 20).float(), torch.arange(3))], [], net, SGD([net[0].bias], 1), F.nll_loss
+    )
+    with pytest.raises(ValueError, match="cross_entropy only"):
+        learner.fit(1, progress=False)
+
+
+def test_a_whole_run_of_the_learner_by_hand():
+    x, y = random(300, 20), torch.arange(300) % 10
 
     def trained(learner):
-        net = mlp(20, 8, 10, generator=torch.Generator().manual_seed(0)).to(dtype)
+        net = mlp(20, 8, 10, generator=torch.Generator().manual_seed(0)).double()
         order = torch.Generator().manual_seed(0)
         dl = DataLoader((x, y), 64, shuffle=True, generator=order)
         made = learner(dl, [(x, y)], net, SGD(net.parameters(), 0.1), cross_entropy, [accuracy])
@@ -125,7 +176,7 @@ def test_a_whole_run_of_the_learner_by_hand(dtype, bound):
         return made
 
     ours, theirs = trained(HandLearner), trained(Learner)
-    assert max_difference(ours.model, theirs.model) <= bound
+    assert max_difference(ours.model, theirs.model) <= 1e-14
     assert ours.history[-1]["train_loss"] == pytest.approx(theirs.history[-1]["train_loss"])
     assert ours.history[-1]["accuracy"] == theirs.history[-1]["accuracy"]
 
@@ -203,6 +254,18 @@ def test_leaves_add_up_over_calls_as_torch_s_do():
     for _ in range(2):
         backward(a * a)
     assert a.grad == 12
+
+
+def test_each_leaf_has_a_gradient_of_its_own():
+    a, b = Node(torch.ones(3)), Node(torch.ones(3))
+    backward(total(a + b, (0,)))
+    a.grad.mul_(10)
+    assert b.grad.tolist() == [1, 1, 1]
+
+
+def test_backward_begins_at_one_number():
+    with pytest.raises(ValueError, match=r"one number, got shape \[2\]"):
+        backward(Node(torch.ones(2)))
 
 
 def test_it_stays_under_a_hundred_lines():

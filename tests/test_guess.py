@@ -48,6 +48,7 @@ def test_what_stands_for_a_guess(guess, words):
     ("guess", "truth", "shown"),
     [
         (Guess("b"), 3, "3"),
+        (Guess("b"), 1234567, "1,234,567"),
         (Guess("b"), 1234567.8, "1.23457e+06"),
         (Guess("b", unit="%"), 12.30, "12.3 %"),
         (Guess("b", unit="digits"), 23860, "23,860 digits"),

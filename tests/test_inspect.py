@@ -25,6 +25,7 @@ from mnist_walkthrough.inspect import (
     top_losses,
     worst_pairs,
 )
+from mnist_walkthrough.metric import binomial_interval
 from mnist_walkthrough.net import mlp
 
 
@@ -269,8 +270,9 @@ def test_axes_that_there_are_not(n_axes):
         principal_axes(torch.rand(5, 3), n_axes)
 
 
-def test_signed_pictures_share_a_scale_with_white_at_zero():
-    images = torch.stack([torch.full((4,), v) for v in (-1.0, 0.0, 0.5)])
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 0.5), (-0.5, 1.0)])
+def test_signed_pictures_share_a_scale_with_white_at_zero(low, high):
+    images = torch.stack([torch.full((4,), v) for v in (low, 0.0, high)])
     show_signed(images.requires_grad_(), ["a", "b", "c"], n_cols=2)
     axes = plt.gcf().axes
     assert [ax.get_title() for ax in axes] == ["a", "b", "c", ""]
@@ -301,6 +303,9 @@ def test_reliability_picture_shows_every_bin(answers):
         expected = torch.stack([confidence[filled], shares], 1)
         found = torch.tensor(points, dtype=torch.float64)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+        ends = [line.get_ydata().tolist() for line in ax.lines[1:] if line.get_marker() != "o"]
+        counts = zip(right[filled].tolist(), count[filled].tolist(), strict=True)
+        assert ends == [list(binomial_interval(*pair)) for pair in counts]
         assert [int(bar.get_height()) for bar in below.patches] == count.tolist()
     show_reliability({"alone": logits}, target, n_bins=3)
     assert len(plt.gcf().axes) == 2

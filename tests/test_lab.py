@@ -274,11 +274,11 @@ def test_an_exercise_is_done_wrong_and_right_and_remembered(browser, lab, root):
     page.wait_for_function(FINISHED, arg=NOTEBOOK)
     at = len(imports)
     verdict, progress = (output(page.locator(".jp-CodeCell").nth(i)) for i in (at, at + 1))
-    assert words(verdict).startswith("top2_accuracy: not yet. ")
+    assert words(verdict).startswith("top2_accuracy: not yet: ")
     assert re.search(r"\btop2_accuracy\b(?! ✓)", words(progress))
 
     run_cell(page, at, FIRST_ALONE)
-    assert words(verdict).startswith("top2_accuracy: not yet. ")
+    assert words(verdict).startswith("top2_accuracy: not yet: ")
     assert "the second counts too" in words(verdict)
     run_cell(page, at + 1)
     assert "top2_accuracy ✓" not in words(progress)

@@ -97,7 +97,7 @@ def test_installed_wheel_works_in_an_empty_folder(built, offline, tmp_path):
     assert set(public.split()) == {"True"}
     assert "1000 images 28 x 28" in data
     assert int(module) > 5000
-    assert exercises.startswith("0 linear: not yet. ")
+    assert exercises.startswith("0 linear: not yet: ")
     command = [tmp_path / "env" / "bin" / "mnist_walkthrough", "--epochs", "1"]
     done = subprocess.run(command, cwd=empty, env=offline, capture_output=True, text=True)
     assert "+ own learner" in done.stdout

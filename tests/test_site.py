@@ -324,3 +324,22 @@ def test_the_first_tab_skips_to_the_text(page, site):
     for key in ("Tab", "Enter", "Tab"):
         page.keyboard.press(key)
     assert page.evaluate("document.activeElement.closest('main') !== null")
+
+
+def test_the_list_of_exercises_leads_to_one_and_its_solution_is_copied_by_keyboard(page, site):
+    open_page(page, site + "exercises.html")
+    link = page.locator("main a[href^='loss.html#exercise-']").last
+    title = link.inner_text()
+    link.click()
+    page.wait_for_url("**/loss.html#exercise-*")
+    assert arrived_at(page, title)
+    solution = page.locator("details", has=page.get_by_text("A solution, and why")).last
+    assert not solution.locator("pre").is_visible()
+    solution.locator("summary").focus()
+    page.keyboard.press("Enter")
+    code = solution.locator("pre")
+    assert code.is_visible()
+    assert code.locator("span.k").count() > 0, "no colours"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    solution.locator("button.copybtn.success").wait_for()

@@ -95,7 +95,7 @@ def test_one_runs_where_it_lies(copies, offline, monkeypatch):
         cell.outputs[-1]["data"]["text/plain"] for cell in run.cells if cell.id.startswith("try-")
     ]
     assert len(said) >= 3
-    assert all(": not yet. " in verdict for verdict in said)
+    assert all(": not yet: " in verdict for verdict in said)
 
 
 def test_make_writes_them_where_git_does_not_look(root):

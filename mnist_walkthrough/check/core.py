@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, resolve_name
@@ -35,7 +36,7 @@ class Verdict:
         return not self.wrong
 
     def __repr__(self) -> str:
-        said = f"not yet. {self.wrong[0].upper()}{self.wrong[1:]}." if self.wrong else "solved."
+        said = f"not yet: {self.wrong.rstrip(' .:?!')}." if self.wrong else "solved."
         return textwrap.fill(f"{self.name}: {said}", 76) + f"\n{self.trouble}".rstrip()
 
 
@@ -124,7 +125,7 @@ def same(
     | None = None,  # Largest difference relative to the largest value; of the dtype if none
 ) -> None:
     "Raise `Wrong` unless it is a tensor of the expected shape, dtype and values."
-    want = f"expected {dtype(expected)} {list(expected.shape)}"
+    want = f"expected a tensor {dtype(expected)} {list(expected.shape)}"
     if type(got) not in (Tensor, torch.nn.Parameter):
         raise Wrong(f"{case}: {what} is {nothing_or_type(got)}; {want}")
     if got.is_meta or got.layout is not torch.strided:
@@ -145,7 +146,7 @@ def same(
     if bad.any():
         at = tuple(int(i) for i in bad.nonzero()[0])
         where = f" at {list(at)}" if at else ""
-        raise Wrong(f"{case}: {what}{where} is {number(got[at])}; expected {number(expected[at])}")
+        raise Wrong(f"{case}: {what}{where} is {different(got[at].item(), expected[at].item())}")
 
 
 def same_number(
@@ -155,15 +156,28 @@ def same_number(
     what: str = "the result",  # What is compared
     tolerance: float = 1e-6,  # Largest difference relative to the larger of 1 and the value
 ) -> None:
-    "Raise `Wrong` unless it is the expected number; a tensor of one element counts as a number."
-    if type(got) is Tensor and got.numel() == 1:
-        got = got.item()
+    "Raise `Wrong` unless it is the expected number, see `plain_number`."
+    got = plain_number(got)
     if type(got) not in (int, float):
         raise Wrong(
             f"{case}: {what} is {nothing_or_type(got)}; expected the number {number(expected)}"
         )
     if not abs(got - expected) <= tolerance * max(1.0, abs(expected)):
-        raise Wrong(f"{case}: {what} is {number(got)}; expected {number(expected)}")
+        raise Wrong(f"{case}: {what} is {different(got, expected)}")
+
+
+def plain_number(value: Any) -> Any:
+    "A tensor of one element or a NumPy number as Python's number; anything else as it is."
+    is_number = type(value) is Tensor and value.numel() == 1 and not value.is_meta
+    return value.item() if is_number or isinstance(value, np.generic) else value
+
+
+def different(got: Any, expected: Any) -> str:
+    "Two numbers, with as many digits as it takes to tell them apart."
+    pair = [number(got), number(expected)]
+    if pair[0] == pair[1]:
+        pair = [repr(got), repr(expected)]
+    return f"{pair[0]}; expected {pair[1]}"
 
 
 def nothing_or_type(got: Any) -> str:

@@ -3,10 +3,11 @@
 import copy
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from mnist_walkthrough.check.core import (
     same,
     same_number,
 )
+from mnist_walkthrough.check.loss import slips
 from mnist_walkthrough.data import digits
 from mnist_walkthrough.learner import Learner, load_split
 from mnist_walkthrough.loader import DataLoader
@@ -68,10 +70,13 @@ def three_rates(
     answer: Any,  # Three learning rates: (above, equal, below)
 ) -> None:
     "Find rates with which the first training loss stands above, on and below the validation loss."
-    if type(answer) not in (tuple, list) or any(type(rate) not in (int, float) for rate in answer):
+    if type(answer) not in (tuple, list):
         raise Wrong(f"it is {nothing_or_type(answer)}; expected three rates, each a number")
     if len(answer) != 3:
         raise Wrong(f"the number of rates is {len(answer)}; expected three")
+    for i, rate in enumerate(answer):
+        if type(rate) not in (int, float):
+            raise Wrong(f"rate {i} is {rate!r}; expected a number")
     train = training_digits()
     for place, rate in zip(("above", "equal", "below"), answer, strict=True):
         net = mlp(784, 30, 10, generator=seeded(0))
@@ -96,12 +101,17 @@ def three_rates(
             raise Wrong(f"{said}; the training loss is to stand below by a hundredth or more")
 
 
+class Graph:
+    "Stands for that of a batch: it is gone as soon as nothing can call `backward` any more."
+
+
 class Notes:
     "How a net was called; the net's copies write into the same."
 
     def __init__(self) -> None:
         self.training: set[str] = set()
-        self.gradients, self.most_rows, self.open, self.most_open = False, 0, 0, 0
+        self.gradients, self.most_rows, self.most_open = False, 0, 0
+        self.open = WeakSet[Graph]()
 
     def __deepcopy__(self, memo: object) -> "Notes":
         return self
@@ -175,7 +185,15 @@ def predict_all(
             raise Wrong(
                 f"{case}: the net answers with gradients on, and keeps notes for `backward`"
             )
-        same(out[0], expected, case, "the tensor of logits")
+        parts = [*expected.split(sizes)]
+        known = {
+            "these are probabilities; give the logits": expected.softmax(1),
+            "these are logarithms of probabilities; give the logits": expected.log_softmax(1),
+            "the batches stand in reverse order": torch.cat(parts[::-1]),
+            "these are the last batch's alone": parts[-1],
+        }
+        with slips(out[0], expected, known):
+            same(out[0], expected, case, "the tensor of logits")
         same(out[1], target, case, "the tensor of targets")
         if model.notes.most_rows > max(sizes):
             raise Wrong(
@@ -212,7 +230,7 @@ class Counted(SGD):
 
 
 class OneAtATime(Sequential):
-    "Notes whether a batch comes before `backward` was called for the last."
+    "Notes how many batches at a time are held for a `backward` to come."
 
     def __init__(self, net: nn.Module):
         super().__init__(net)
@@ -221,14 +239,13 @@ class OneAtATime(Sequential):
     def forward(self, x: Tensor) -> Tensor:
         out = super().forward(x)
         notes = self.notes
-        notes.open, notes.most_rows = notes.open + 1, max(notes.most_rows, len(x))
-        notes.most_open = max(notes.most_open, notes.open)
+        notes.most_rows = max(notes.most_rows, len(x))
         if out.requires_grad:
-            out.register_hook(self.close)
+            graph = Graph()
+            notes.open.add(graph)
+            out.register_hook(lambda _grad: notes.open.discard(graph))
+        notes.most_open = max(notes.most_open, len(notes.open))
         return out
-
-    def close(self, _grad: Tensor) -> None:
-        self.notes.open -= 1
 
 
 def gradients(model: nn.Module, xb: Tensor, yb: Tensor) -> list[Tensor]:
@@ -278,7 +295,7 @@ def large_step(
         by_count = [
             sum(b * g for b, g in zip(sizes, gs, strict=True)) for gs in zip(*parts, strict=True)
         ]
-        slips = {
+        bent = {
             f"the gradients of {k} means are added up, so the step is {k} times as long": sums,
             "this is the mean of the batches' gradients, each of which counts the same whatever"
             " its size": [g / k for g in sums],
@@ -296,15 +313,19 @@ def large_step(
                     got, e, case, f"after the step {key}", 1e-5 if dtype is torch.float32 else None
                 )
             except Wrong as wrong:
-                named = [why for why, slip in slips.items() if equal(model, moved(net, slip))]
+                named = [why for why, slip in bent.items() if equal(model, moved(net, slip))]
                 raise Wrong(": ".join([str(wrong), *named[:1]])) from None
-        try:
+        with torch.no_grad():
+            after = F.cross_entropy(model(x), y)
+        known = {
+            "this is the mean of the batch means, each weighs the same": sum(means) / k,
+            "this is the sum of the batch means": sum(means),
+            "this is the last batch's loss": means[-1],
+            "this is the loss after the step": after,
+            "this is the sum over all rows": n * loss,
+        }
+        with slips(out, loss, known):
             same_number(out, loss, case, "the mean loss", 1e-5)
-        except Wrong as wrong:
-            because = ""
-            if k > 1 and is_number(out) and abs(float(out) - sum(means) / k) < 1e-6:
-                because = ": this is the mean of the batch means, each weighs the same"
-            raise Wrong(f"{wrong}{because}") from None
 
 
 def is_number(value: Any) -> bool:
@@ -460,22 +481,34 @@ def no_scheduler() -> Iterator[None]:
         yield
 
 
+def half_waves(lr: float, n: int, length: int) -> list[float]:
+    return [lr * (1 + math.cos(math.pi * k / length)) / 2 for k in range(n)]
+
+
 def rates_are_right(got: list[float], lr: float, n_epochs: int, case: str) -> None:
     n = len(got)
-    expected = cosine(lr, n)
+    n_batches, expected = n // n_epochs, cosine(lr, n)
     wave = [math.cos(math.pi * k / n) for k in range(n + 1)]
     falling = [lr]
     for c in wave[1:n]:
         falling.append(falling[-1] * (1 + c) / 2)
-    slips = {
+    known = {
         "it never changes": [lr] * n,
         "it changes once an epoch, not at every step": [
-            expected[k // (n // n_epochs) * (n // n_epochs)] for k in range(n)
+            expected[k // n_batches * n_batches] for k in range(n)
         ],
+        f"N is {n}, the batches of all {n_epochs} epochs, not of one": half_waves(lr, n, n_batches),
+        f"N is {n}, the steps of all {n_epochs} epochs, not the epochs": half_waves(
+            lr, n, n_epochs
+        ),
+        "`math.cos` takes radians: half a turn is pi, not 180": [
+            lr * (1 + math.cos(180 * k / n)) / 2 for k in range(n)
+        ],
+        "it falls along a straight line, not along a cosine": [lr * (1 - k / n) for k in range(n)],
         "it begins with the rate of the second step": [lr * (1 + c) / 2 for c in wave[1:]],
         "each rate is computed from the last one, which is no longer the first": falling,
         f"the last of {n} steps has the rate 0: they are counted from 0, and number {n} is no"
-        " longer made": [lr * (1 + math.cos(math.pi * k / max(1, n - 1))) / 2 for k in range(n)],
+        " longer made": half_waves(lr, n, max(1, n - 1)),
         "it is twice as large": [2 * rate for rate in expected],
         "the cosine falls from 1 to -1; the rate from its first value to 0": [
             lr * c for c in wave[:n]
@@ -485,7 +518,7 @@ def rates_are_right(got: list[float], lr: float, n_epochs: int, case: str) -> No
         if not abs(rate - right) <= 1e-6 * lr:
             named = [
                 why
-                for why, slip in slips.items()
+                for why, slip in known.items()
                 if all(abs(a - b) < 1e-6 * lr for a, b in zip(got, slip, strict=True))
             ]
             raise Wrong(
@@ -534,12 +567,14 @@ def find_rates(
     n_steps: int,
     forget: bool = True,  # Old gradients
     afterwards: bool = False,  # Take the loss of each batch after its step
+    change: Callable[[nn.Module, SGD], Any] = lambda _model, _optimizer: None,  # Of the copies
 ) -> tuple[list[float], list[float]]:
     "What the text of the exercise promises, on copies."
     model, optimizer = copy.deepcopy((learner.model, learner.optimizer))
     batches = list(learner.train_dl)
     rates, losses = list[float](), list[float]()
     model.train()
+    change(model, optimizer)
     optimizer.zero_grad()
     for k in range(n_steps):
         xb, yb = batches[k % len(batches)]
@@ -561,6 +596,11 @@ def find_rates(
 def loss_to_nan(logits: Tensor, target: Tensor) -> Tensor:
     "Cross-entropy as far as the logits are small."
     return F.cross_entropy(logits, target) * (1 if float(logits.detach().abs().max()) < 5 else nan)
+
+
+def squares(logits: Tensor, _target: Tensor) -> Tensor:
+    "A loss that a few steps make small."
+    return logits.square().mean()
 
 
 def trained_learner(n_epochs: int, momentum: float, loss_fn: Any, dtype: torch.dtype) -> Learner:
@@ -605,12 +645,14 @@ def lr_find(
         (2, 0.9, 1e-3, 0.5, 5, F.cross_entropy, torch.float64),
         (1, 0.5, 1e-2, 1e6, 12, F.cross_entropy, torch.float64),
         (1, 0.0, 1e-1, 1e8, 10, loss_to_nan, torch.float64),
+        (1, 0.5, 0.3, 100.0, 8, squares, torch.float64),
         (0, 0.0, 1e-6, 1e-2, 2, F.cross_entropy, torch.float32),
     ):
         case = f"for {n_steps} rates from {low:g} to {high:g}"
         learner = trained_learner(n_epochs, momentum, loss_fn, dtype)
         if n_epochs:
-            case += f" after {n_epochs} epochs with momentum {momentum}, the net in eval mode"
+            epochs = "one epoch" if n_epochs == 1 else f"{n_epochs} epochs"
+            case += f" after {epochs} with momentum {momentum}, the net in eval mode"
             learner.model.eval()
         expected = find_rates(learner, low, high, n_steps)
         untouched = copy.copy(learner)
@@ -635,18 +677,29 @@ def lr_find(
         tolerance = 1e-3 if dtype is torch.float32 else 1e-6
         k = first_difference(losses, expected[1], tolerance)
         if k is not None:
-            slips = {
-                "this is the loss after the step with that rate; take it before": find_rates(
-                    untouched, low, high, n_steps, afterwards=True
-                ),
-                "old gradients are not forgotten between the steps": find_rates(
-                    untouched, low, high, n_steps, forget=False
-                ),
+            ways: dict[str, dict[str, Any]] = {
+                "this is the loss after the step with that rate; take it before": {
+                    "afterwards": True
+                },
+                "old gradients are not forgotten between the steps": {"forget": False},
+                "the net stands still; does the optimizer hold the parameters of this very net": {
+                    "change": lambda _model, optimizer: optimizer.params.clear()
+                },
+                "the net is not in training mode": {"change": lambda model, _: model.eval()},
+                "the momentum begins at 0, as in a new optimizer; go on with what it had": {
+                    "change": lambda _model, optimizer: optimizer.velocity.clear()
+                },
+                "the steps are made without the optimizer's momentum": {
+                    "change": lambda _model, optimizer: setattr(optimizer, "momentum", 0.0)
+                },
             }
             named = [
                 f": {why}"
-                for why, (_, slip) in slips.items()
-                if first_difference(losses, slip, tolerance) is None
+                for why, way in ways.items()
+                if first_difference(
+                    losses, find_rates(untouched, low, high, n_steps, **way)[1], tolerance
+                )
+                is None
             ]
             raise Wrong(
                 f"{case}: the loss for rate {k}, {number(expected[0][k])}, is {number(losses[k])};"
@@ -684,7 +737,7 @@ def rates_rise(
     if k is None:
         return
     low = expected[0]
-    slips = {
+    known = {
         "they rise by the same difference; let them rise by the same factor": [
             low + (high - low) * i / (n_steps - 1) for i in range(n_steps)
         ],
@@ -694,7 +747,7 @@ def rates_rise(
             low * (high / low) ** ((i + 1) / (n_steps - 1)) for i in range(n_steps)
         ],
     }
-    named = [f": {why}" for why, s in slips.items() if first_difference(rates, s, 1e-6) is None]
+    named = [f": {why}" for why, s in known.items() if first_difference(rates, s, 1e-6) is None]
     raise Wrong(
         f"{case}: rate {k} is {number(rates[k])}; expected {number(expected[k])}"
         + "".join(named[:1])
@@ -715,6 +768,11 @@ def is_untouched(learner: Any, before: Any, case: str) -> None:
         for each in (learner, before)
     ]
     for now, then in zip(*velocities, strict=True):
+        if now is None and then is not None and learner.optimizer.velocity:
+            raise Wrong(
+                f"{case}: afterwards the optimizer's velocity belongs to other tensors than its"
+                " parameters; `deepcopy` copies the keys of a dictionary too"
+            )
         if (now is None) != (then is None):
             words = {True: "no velocity", False: "a velocity"}
             raise Wrong(

@@ -20,8 +20,9 @@ from mnist_walkthrough.check.core import (
     exercise,
     failures,
     nothing_or_type,
-    same,
+    plain_number,
 )
+from mnist_walkthrough.check.net import like, same_or_slip
 
 EPOCHS = 6000  # of four rows: enough to tell a shuffle that is a little unfair
 N_SPLITS = 300
@@ -75,7 +76,7 @@ def wasteful_batch_size(
     "Find the batch size with which `drop_last=True` leaves out the most of `n` rows, and yet makes a batch."
     for n in (1000, *range(1, 130), 999):
         case = f"for {in_rows(n)}"
-        got = call(answer, n, case=case)
+        got = plain_number(call(answer, n, case=case))
         if type(got) is not int:
             raise Wrong(
                 f"{case}: the batch size is {nothing_or_type(got)}; expected a whole number"
@@ -178,12 +179,10 @@ def compare_batches(batches: Sequence[Any], sizes: Sequence[int], case: str) -> 
         why = ": the smaller last batch is kept" if got == sizes[:-1] else ""
         raise Wrong(f"{case}: the batches have {shown(got)} rows; expected {shown(sizes)}{why}")
     n = sum(sizes)
+    x, y = pairs(n)
     for (xb, yb), size in zip(batches, sizes, strict=True):
-        like = pairs(n)
-        for got, all_rows, what in ((xb, like[0], "xb"), (yb, like[1], "yb")):
-            if got.shape != (size, *all_rows.shape[1:]) or got.dtype != all_rows.dtype:
-                expected = torch.empty(size, *all_rows.shape[1:], dtype=all_rows.dtype)
-                same(got, expected, case, what)
+        for got, all_rows, what in ((xb, x, "xb"), (yb, y, "yb")):
+            like(got, torch.empty(size, *all_rows.shape[1:], dtype=all_rows.dtype), case, what)
         if not ((yb >= 0) & (yb < n)).all():
             raise Wrong(f"{case}: there is a label {int(yb.max())}, which no row has")
 
@@ -294,7 +293,9 @@ def compare_draws(answer: Any, counts: dict[int, int], n: int, case: str) -> Non
 
     if n > 1:
         of_one_seed(draw, case, "rows")
-    drawn = [row for seed in range(2000 if n == 1 else 3) for row in draw(seeded(seed))]
+    n_generators = 2000 if n == 1 else 3
+    drawn = [row for seed in range(n_generators) for row in draw(seeded(seed))]
+    case += f", with {n_generators} generators one after the other"
     classes = Counter(y[drawn].tolist())
     balanced_classes(classes, counts, len(drawn), case)
     came = Counter(drawn)
@@ -317,9 +318,7 @@ def labels(counts: dict[int, int]) -> Tensor:
 
 def row_numbers(got: Any, n: int, n_rows: int, case: str) -> list[int]:
     "The rows that the reader drew; raises `Wrong` unless they are `n` numbers of rows."
-    if type(got) is not Tensor or got.shape != (n,) or got.dtype != torch.int64:
-        same(got, torch.zeros(n, dtype=torch.int64), case)
-    rows: list[int] = got.tolist()
+    rows: list[int] = like(got, torch.zeros(n, dtype=torch.int64), case).tolist()
     for row in rows:
         if not 0 <= row < n_rows:
             raise Wrong(f"{case}: {row} is no row; there are 0 to {n_rows - 1}")
@@ -352,7 +351,7 @@ def split_by_class(
     "Split rows in two by chance, without overlap, with the same share of every class."
     for counts, share in (
         ({c: 20 for c in range(10)}, 0.2),
-        ({1: 50, 0: 30, 6: 7}, 0.3),
+        ({1: 50, 0: 30, 6: 7}, 0.35),
         ({3: 1, 2: 90}, 0.5),
         ({0: 5, 1: 10}, 0.4),
     ):
@@ -429,27 +428,32 @@ def standardise(
                 f"{case}: you give {nothing_or_type(got)}; expected the pair (train, valid)"
             )
         for result, x, what in zip(got, (train, valid), ("train", "valid"), strict=True):
-            try:
-                same(result, (x - train.mean()) / train.std(), case, what)
-            except Wrong as wrong:
-                raise Wrong(f"{wrong}{standardise_slip(result, x, train, valid)}") from None
+            right = (x - train.mean()) / train.std()
+            same_or_slip(result, right, standardise_slips(x, train, valid), case, what)
 
 
-def standardise_slip(result: Any, x: Tensor, train: Tensor, valid: Tensor) -> str:
-    "What went wrong, if it is known, to be added to a message."
+def standardise_slips(x: Tensor, train: Tensor, valid: Tensor) -> dict[str, Tensor]:
+    "What comes out when one thing is forgotten: {what is wrong: the rows}."
     both = torch.cat([train, valid])
-    centred = x - train.mean()
-    own, all_rows = (x - x.mean()) / x.std(), (x - both.mean()) / both.std()
-    columns = (x - train.mean(0)) / train.std(0)
-    known = {
-        "it has its own mean and deviation; take those of the training rows": own,
-        "the validation rows have a part in mean and deviation": all_rows,
-        "each column has its own mean and deviation; one of each is asked for": columns,
+    centred, std = x - train.mean(), train.std()
+    slips = {
+        "it has its own mean and deviation; take those of the training rows": (
+            (x - x.mean()) / x.std()
+        ),
+        "the validation rows have a part in mean and deviation": (x - both.mean()) / both.std(),
+        "each column has its own mean and deviation; one of each is asked for": (
+            (x - train.mean(0)) / train.std(0)
+        ),
         "it is divided by the variance": centred / train.var(),
         "the mean is subtracted, but nothing divided": centred,
+        "this deviation divides by n; `Tensor.std` divides by n - 1": (
+            centred / train.std(correction=0)
+        ),
+        "it is as it was given; were mean and deviation taken after the training rows had been "
+        "replaced?": x,
     }
-    for why, slip in known.items():
-        like = type(result) is Tensor and result.shape == slip.shape and result.dtype == slip.dtype
-        if like and torch.allclose(result, slip, equal_nan=True):
-            return f": {why}"
-    return ""
+    added = {
+        f"{eps:g} is added to the deviation": centred / (std + eps)
+        for eps in (10.0**k for k in range(-12, -1))
+    }
+    return slips | added

@@ -33,7 +33,7 @@ def slips(
     try:
         yield
     except Wrong as wrong:
-        if type(got) in (Tensor, float, int):
+        if type(got) in (float, int) or (type(got) is Tensor and has_numbers(got)):
             got = torch.as_tensor(got)
             for words, value in known.items():
                 if close(got, value) and not close(torch.as_tensor(expected), value):
@@ -41,6 +41,10 @@ def slips(
             if not_finite and not got.isfinite().all():
                 raise Wrong(f"{wrong}: {not_finite}") from None
         raise
+
+
+def has_numbers(tensor: Tensor) -> bool:
+    return not tensor.is_meta and tensor.layout is torch.strided
 
 
 def close(a: Tensor, b: Any) -> bool:
@@ -58,6 +62,7 @@ def loss_is(
     not_finite: str,  # The slip if the value is not finite
     without: Without,
     bent: dict[str, Any] | None = None,  # Slips in the gradient
+    tolerance: float | None = None,  # As for `same`
 ) -> None:
     "Raise `Wrong` unless value and gradient are the library's."
     z = logits.clone().requires_grad_()
@@ -68,7 +73,7 @@ def loss_is(
     with without:
         got = call(answer, logits, *args, case=case)
         with slips(got, expected, known, not_finite):
-            same(got, expected, case)
+            same(got, expected, case, tolerance=tolerance)
         with failures(case, answer):
             got = answer(z, *copies)
     if type(got) is not Tensor or not got.requires_grad:
@@ -78,8 +83,12 @@ def loss_is(
         )
     with failures(case, answer):
         got.sum().backward()
-    with slips(z.grad, slope, bent or {}, "the loss is right, but its gradient is not finite"):
-        same(z.grad, slope, case, "the gradient for the logits")
+    not_finite = (
+        "the loss is right, but its gradient is not finite; torch.where computes both branches, and "
+        "0 times infinity is NaN"
+    )
+    with slips(z.grad, slope, bent or {}, not_finite):
+        same(z.grad, slope, case, "the gradient for the logits", tolerance)
 
 
 def normal(*shape: int, seed: int = 0, scale: float = 1) -> Tensor:
@@ -110,9 +119,12 @@ def nan_gradient(
         (logits, "logits", ["n", "n_classes"], torch.float32),
         (target, "target", ["n"], torch.int64),
     ):
-        if type(given) is not Tensor or given.dtype != kind or given.ndim != len(dims):
-            want = f"expected a tensor {str(kind)[6:]} [{', '.join(dims)}]"
+        want = f"expected a tensor {str(kind)[6:]} [{', '.join(dims)}]"
+        is_tensor = type(given) in (Tensor, torch.nn.Parameter)
+        if not is_tensor or given.dtype != kind or given.ndim != len(dims):
             raise Wrong(f"{name} is {nothing_or_type(given)}; {want}")
+        if not has_numbers(given):
+            raise Wrong(f"{name} is a tensor without its numbers, or a sparse one; {want}")
     n, n_classes = logits.shape
     if not logits.numel() or len(target) != n or set(target.tolist()) - set(range(n_classes)):
         raise Wrong(
@@ -200,7 +212,11 @@ def label_smoothing(
     answer: Any,  # A function: `answer(logits, target, eps)` gives a scalar
 ) -> None:
     "Write cross-entropy with smoothed labels, as `F.cross_entropy(label_smoothing=eps)`."
-    without = Without(F.cross_entropy, instead="use log_softmax and the smoothed target")
+    without = Without(
+        F.cross_entropy,
+        torch._C._nn.cross_entropy_loss,
+        instead="use log_softmax and the smoothed target",
+    )
     cases = [
         (
             f"for logits [[2, 0, -1]], target {[y]}",
@@ -252,6 +268,7 @@ def label_smoothing(
             },
             not_finite=OVERFLOW,
             without=without,
+            tolerance=1e-6 if z.dtype == torch.float64 else None,  # `one_hot * eps` is float32
         )
 
 
@@ -260,9 +277,9 @@ def weighted_cross_entropy(
     answer: Any,  # A function: `answer(logits, target, weight)` gives a scalar
 ) -> None:
     "Write cross-entropy with a weight for each class, as `F.cross_entropy(weight=weight)`."
-    without = Without(
-        F.cross_entropy, F.nll_loss, instead="use log_softmax, and look up each row's weight"
-    )
+    inner = ("cross_entropy_loss", "nll_loss_nd", "nll_loss2d")
+    ready = F.cross_entropy, F.nll_loss, *(getattr(torch._C._nn, key) for key in inner)
+    without = Without(*ready, instead="use log_softmax, and look up each row's weight")
     cases = [
         (
             f"for logits [[2, 0], [0, 1]], target {y} and weight {weight}",

@@ -17,12 +17,16 @@ def misleading_batches(
     answer: Any,  # A list of pairs (right answers, answers), one for each batch
 ) -> None:
     "Find batches, as a loader cuts them, whose mean of batch means is wrong by more than 30 points."
-    if type(answer) not in (list, tuple) or not answer:
+    if type(answer) not in (list, tuple):
         raise Wrong(f"it is {nothing_or_type(answer)}; give a list of pairs (right, size)")
+    if not answer:
+        raise Wrong("it is empty; give a pair (right, size) for each batch")
     for i, pair in enumerate(answer):
         if type(pair) not in (list, tuple) or [type(n) for n in pair] != [int, int]:
             raise Wrong(f"batch {i} is {pair!r}; expected a pair of whole numbers (right, size)")
-        if not 0 <= pair[0] <= pair[1] or pair[1] == 0:
+        if pair[1] < 1:
+            raise Wrong(f"batch {i} has size {pair[1]}; a batch has one row at least")
+        if not 0 <= pair[0] <= pair[1]:
             raise Wrong(f"batch {i}: {pair[0]} right of {pair[1]} cannot be")
     right, sizes = zip(*answer, strict=True)
     for i, size in enumerate(sizes):
@@ -247,6 +251,7 @@ def mcnemar(
         got = call(answer, right_a, right_b, case=case)
         a, b = both + only_a, both + only_b
         pooled = (a + b) / (2 * m)
+        one_count = 2 * (one_side - at_most(min(only_a, only_b) - 1, n))
         known = {
             "this is one side alone; as lopsided the other way counts too": one_side,
             "a probability is at most 1": 2 * one_side,
@@ -262,6 +267,17 @@ def mcnemar(
             "this is 1 minus the p-value": 1 - expected,
             "the count that is as lopsided as this one belongs to the sum": min(
                 1.0, 2 * at_most(min(only_a, only_b) - 1, n)
+            ),
+            "this is the probability of this very count; add those of all that are more lopsided": (
+                min(1.0, one_count)
+            ),
+            "this is the probability of this very count, on one side; add those of all that are "
+            "more lopsided, and as lopsided the other way": one_count / 2,
+            "all right answers are compared; what both get right is no toss": min(
+                1.0, 2 * at_most(min(a, b), a + b)
+            ),
+            "all digits count as tosses; only those that one net alone has right are": min(
+                1.0, 2 * at_most(min(only_a, only_b), m)
             ),
         }
         with slips(got, expected, known):

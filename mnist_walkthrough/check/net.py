@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from mnist_walkthrough.check.core import (
     name,
     nothing_or_type,
     number,
+    plain_number,
     same,
 )
 from mnist_walkthrough.net import mlp
@@ -40,9 +42,8 @@ def own_draws() -> Iterator[None]:
 
 
 def a_number(got: Any, case: str, what: str = "the result") -> float:
-    "The reader's number; a tensor of one element counts as one."
-    if type(got) is Tensor and got.numel() == 1:
-        got = got.item()
+    "The reader's number, see `plain_number`."
+    got = plain_number(got)
     if type(got) not in (int, float):
         raise Wrong(f"{case}: {what} is {nothing_or_type(got)}; expected a number")
     return float(got)
@@ -104,9 +105,16 @@ def built(
     with failures(case, answer):
         for module in layer.modules():
             if isinstance(module, library):
-                raise Wrong(
-                    f"{case}: it is made of torch's {type(module).__name__}; write your own"
+                kind = type(module)
+                torchs = next(c for c in kind.__mro__ if c.__module__.startswith("torch."))
+                how = (
+                    "contains"
+                    if module is not layer
+                    else "is"
+                    if kind is torchs
+                    else "inherits from"
                 )
+                raise Wrong(f"{case}: it {how} torch's {torchs.__name__}; write your own")
     return layer
 
 
@@ -219,6 +227,10 @@ def linear(
     answer: Any,  # A module class: `answer(n_in, n_out)` maps [..., n_in] to [..., n_out]
 ) -> None:
     "Write `Linear` yourself, as `torch.nn.Linear`."
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise Wrong("it makes a torch.nn.Linear, which is what you are to write; use nn.Parameter")
+
     for n_in, n_out, size in (
         (5, 3, (4,)),
         (784, 10, (1,)),
@@ -229,7 +241,8 @@ def linear(
     ):
         many = "×".join(map(str, size)) or "no dimension at all"
         case = f"for a layer {n_in} -> {n_out} and a batch of {many}"
-        layer = built(answer, n_in, n_out, case=case, library=nn.Linear)
+        with patch.object(nn.Linear, "__init__", refuse):
+            layer = built(answer, n_in, n_out, case=case, library=nn.Linear)
         weight, bias = parameters(layer, {"weight": [n_out, n_in], "bias": [n_out]}, case)
         with torch.no_grad():
             bias.copy_(torch.randn(n_out, generator=generator(1)) + 3)
@@ -294,7 +307,8 @@ def start_of_linear(answer: Any) -> None:
         std, largest = float(a.std()), float(a.abs().max())
         right = bound / math.sqrt(3)
         drift = SIGMAS * right / math.sqrt(a.numel())
-        if not (abs(std / right - 1) < 0.1 and abs(a.mean()) < drift):
+        spread = SIGMAS * math.sqrt(0.2 / a.numel())  # of the deviation of uniform numbers
+        if not (abs(std / right - 1) < spread and abs(a.mean()) < drift):
             raise Wrong(
                 f"{case}: {key} starts with mean {float(a.mean()):.3f} and deviation {std:.3f}; expected "
                 f"mean 0 and deviation {right:.3f}, which is uniform in ±1/sqrt(n_in)"
@@ -303,8 +317,26 @@ def start_of_linear(answer: Any) -> None:
             raise Wrong(
                 f"{case}: the largest number in {key} starts as {largest:.3f}; expected at most {bound:g}"
             )
+        uniform(a, bound, f"{case}: of the numbers in {key}")
         if torch.equal(a, b):
             raise Wrong(f"{case}: {key} is the same in every layer that is made; do not fix a seed")
+
+
+def uniform(
+    a: Tensor,  # Drawn numbers
+    bound: float,  # They should lie evenly between minus this and this
+    case: str,
+) -> None:
+    "Raise `Wrong` if a test after Kolmogorov and Smirnov says that numbers were not drawn uniformly."
+    a = a.flatten().sort().values
+    share = torch.searchsorted(a, a, right=True) / len(a)
+    right = (a / bound + 1) / 2
+    i = int((share - right).abs().argmax())
+    if abs(share[i] - right[i]) > 3.5 / math.sqrt(len(a)):  # by chance once in 10^10
+        raise Wrong(
+            f"{case}, {float(share[i]):.1%} start at {float(a[i]):.3g} or below; expected "
+            f"{abs(float(right[i])):.1%}, as they are drawn uniformly"
+        )
 
 
 @exercise(stage=3)
@@ -355,6 +387,7 @@ def leaky_relu_case(answer: Any, x: Tensor, slope: float, case: str) -> None:
         "torch counts 0 to the left side": upstream,
         "no branch passes anything on": torch.zeros_like(upstream),
         "each of two branches passes a half": upstream * (1 + slope) / 2,
+        "both branches pass it on": upstream * (1 + slope),
     }
     arriving = f" ({number(upstream)} arrives)" if x.numel() == 1 else ""
     same_or_slip(yours.grad, some(mine.grad), slips, case, f"the gradient{arriving}")
@@ -483,6 +516,7 @@ def dropout_edges(answer: Any) -> None:
 
 NORMS = (
     (F.batch_norm, torch.native_batch_norm, torch.batch_norm_stats, F.instance_norm)
+    + (torch._batch_norm_impl_index, torch._native_batch_norm_legit)
     + (F.layer_norm, torch.native_layer_norm, F.group_norm, torch.native_group_norm)
 )  # fmt: skip
 
@@ -592,7 +626,12 @@ def batch_norm_training(
     state = layer.state_dict()
     kept = 1 - momentum
     reversed_ = "momentum is the share of the new value, not of the old one"
-    slips = {"it has not moved": old_mean, reversed_: momentum * old_mean + kept * mean}
+    replaced = "the old value is gone; keep 1 - momentum of it"
+    slips = {
+        "it has not moved": old_mean,
+        reversed_: momentum * old_mean + kept * mean,
+        replaced: mean,
+    }
     what = "running_mean afterwards"
     same_or_slip(state["running_mean"], new_mean, slips, case, what, tolerance / 100)
     slips = {
@@ -602,6 +641,7 @@ def batch_norm_training(
         ),
         reversed_: momentum * old_var + kept * unbiased,
         "the deviation went in, not its square": kept * old_var + momentum * unbiased.sqrt(),
+        replaced: unbiased,
     }
     what = "running_var afterwards"
     same_or_slip(state["running_var"], new_var, slips, case, what, tolerance / 10)

@@ -42,6 +42,8 @@ def rescuing_rate(
     ):
         case = f"for curvatures {curvatures} and momentum {momentum:g}"
         lr = a_number(call(answer, curvatures, momentum, case=case), case)
+        if not 0 < lr < math.inf:
+            raise Wrong(f"{case}: the rate is {lr:g}; a learning rate is a finite number above 0")
         plain, heavy = descent(curvatures, lr, 0), descent(curvatures, lr, momentum)
         found = f"{case}: after 1,000 steps with a rate of {lr:.4g}"
         if not plain > 1:
@@ -78,6 +80,11 @@ def penalty(
         params = leaves(*shapes, dtype=dtype)
         with failures(case, answer):
             term = answer(iter(params), weight_decay)
+        if type(term) in (int, float) and term == 0 and weight_decay:
+            raise Wrong(
+                f"{case}: the result is the number 0, a sum over no parameter; params may be a "
+                f"generator, empty after it has been read once, and all parameters count"
+            )
         same(
             torch.zeros_like(term) if type(term) is Tensor else term,
             torch.zeros((), dtype=dtype),
@@ -170,7 +177,8 @@ def clip_gradients(
                     raise Wrong(f"{case}: {what} was None and is a tensor now; leave it None")
                 continue
             slips = {
-                "nothing is clipped; params may be a generator, which is empty after it has been read once": g,
+                "nothing is clipped: either params, which may be a generator, is read twice, or a new "
+                "tensor is made and p.grad is still the old one": g,
                 "0 divided by 0": torch.full_like(g, math.nan),
                 "what is short enough stays as it is": g * (max_norm / norm),
                 "each gradient is clipped by its own norm; all go by the norm of all together": (
@@ -226,6 +234,13 @@ def runs() -> Iterator[tuple[str, list[Tensor], Run]]:
     yield "a gradient that becomes 0", leaves((2,)), run
     run = [(0.1, some((3,))) for _ in range(4)]
     yield IN_PLACE, leaves((3,)), run
+    run = [(0.1, some((3,), (3,), (3,))) for _ in range(6)]
+    run[1][1][0] = run[3][1][0] = run[4][1][1] = None
+    yield (
+        "three parameters of one shape, the first at times without a gradient",
+        leaves((3,), (3,), (3,)),
+        run,
+    )
 
 
 def follow(rule: Rule, starts: list[Tensor], run: Run) -> list[list[Tensor]]:
@@ -249,13 +264,6 @@ def like_optimizer(
     slips: dict[str, Rule],  # Rules that it may follow instead, by what to say of them
 ) -> None:
     "Raise `Wrong` unless the parameters go the library's way, step by step."
-    library_classes = (SGD, *(c for c in vars(torch.optim).values() if isinstance(c, type)))
-    for base in getattr(answer, "__mro__", ()):
-        if base in library_classes:
-            raise Wrong(
-                f"{name(answer)} is made of {base.__module__}.{base.__name__}; inherit from "
-                f"mnist_walkthrough.optimizer.Optimizer or from nothing"
-            )
     given = "".join(f", {key}={value}" for key, value in options.items())
     for words, starts, run in runs():
         mine = [w.detach().clone().requires_grad_() for w in starts]
@@ -276,6 +284,21 @@ def like_optimizer(
 
 
 OWN = "keep what you need in tensors of your own"
+LIBRARY_CLASSES = (SGD, *(c for c in vars(torch.optim).values() if isinstance(c, type)))
+
+
+def refuse_borrowed(optimizer: Any) -> None:
+    "Raise `Wrong` when a reader's optimizer is a library's, or has functions of our SGD."
+    kind = type(optimizer)
+    for base in kind.__mro__:
+        if base in LIBRARY_CLASSES:
+            raise Wrong(
+                f"{kind.__name__} is made of {base.__module__}.{base.__name__}; inherit from "
+                f"mnist_walkthrough.optimizer.Optimizer or from nothing"
+            )
+        for key, value in vars(base).items():
+            if callable(value) and any(value is own for own in vars(SGD).values()):
+                raise Wrong(f"the {key} of {kind.__name__} is that of SGD; write your own")
 
 
 def library_steps() -> Iterator[tuple[Any, str]]:
@@ -311,6 +334,8 @@ def compare(
     for i, (at, right) in enumerate(zip(path, expected, strict=False)):
         for k, (got, want) in enumerate(zip(at, right, strict=True)):
             known = {said: other[i][k] for said, other in others.items()}
+            if case.endswith(IN_PLACE):
+                known["is what you remember the gradient itself? clone it"] = got
             same_or_slip(got, want, known, f"{case}, after step {i + 1}", f"parameter {k}")
     if trouble:
         raise trouble
@@ -325,12 +350,14 @@ def walked(
 ) -> Iterator[list[Tensor]]:
     "Where the reader's optimizer takes the parameters, step by step."
     params = [w.detach().clone().requires_grad_() for w in starts]
+    given = iter(params)
     with failures(case, answer):
-        optimizer = answer(iter(params), lr=run[0][0], **options)
+        optimizer = answer(given, lr=run[0][0], **options)
+    refuse_borrowed(optimizer)
     for attribute in ("step", "zero_grad", "lr"):
         if not hasattr(optimizer, attribute):
             raise Wrong(f"{case}: {name(answer)} has no {attribute}")
-    if any(isinstance(value, Iterator) for value in getattr(optimizer, "__dict__", {}).values()):
+    if any(value is given for value in getattr(optimizer, "__dict__", {}).values()):
         raise Wrong(
             f"{case}: {name(answer)} keeps params as they are given, which may be a generator, "
             f"empty after it has been read once; keep list(params)"
@@ -343,9 +370,13 @@ def walked(
                 p.grad.copy_(g)
             else:
                 p.grad = None if g is None else g.clone()
+        before = [p.detach().clone() for p in params]
         with failures(here, optimizer):
             optimizer.lr = lr
             optimizer.step()
+        for k, (p, g) in enumerate(zip(params, gradients, strict=True)):
+            if g is None and not torch.equal(p, before[k]):
+                raise Wrong(f"{here}: parameter {k} moves in a step in which it has no gradient")
         yield [p.detach().clone() for p in params]
         for k, (p, g) in enumerate(zip(params, gradients, strict=True)):
             if g is not None and not (p.grad is not None and torch.equal(p.grad, g)):
@@ -418,20 +449,30 @@ def nesterov(
 
 
 def adam_rule(
-    beta1: float, beta2: float, eps: float, step: Callable[..., Tensor], count: str = "t"
+    beta1: float,
+    beta2: float,
+    eps: float,
+    step: Callable[..., Tensor],
+    count: str = "t",
+    slip: str = "",
 ) -> Rule:
     "A rule that keeps the means of gradients and squares, with `step(m, v, c1, c2, eps)` as its step."
+    shares = (1, 1) if slip == "whole" else (1 - beta1, 1 - beta2)
 
     def rule(memory: dict[str, Any], g: Tensor, lr: float) -> Tensor:
-        memory["m"] = beta1 * memory.get("m", 0) + (1 - beta1) * g
-        memory["s"] = beta2 * memory.get("s", 0) + (1 - beta2) * g.square()
+        memory["m"] = beta1 * memory.get("m", 0) + shares[0] * g
+        memory["s"] = beta2 * memory.get("s", 0) + shares[1] * g.square()
         t = {
             "t": memory["t"],
+            "always 1": 1,
             "steps": memory["i"],
             "from 0": memory["t"] - 1,
             "calls": (memory["i"] - 1) * memory["n"] + memory["k"] + 1,
         }[count]
-        return lr * step(memory["m"], memory["s"], 1 - beta1**t, 1 - beta2**t, eps)
+        taken = lr * step(memory["m"], memory["s"], 1 - beta1**t, 1 - beta2**t, eps)
+        if slip == "stored":
+            memory["m"], memory["s"] = memory["m"] / (1 - beta1**t), memory["s"] / (1 - beta2**t)
+        return taken
 
     return rule
 
@@ -466,6 +507,17 @@ def adam(
             "the first step is number 1; counted from 0, the corrections divide 0 by 0": (
                 adam_rule(b1, b2, eps, right, "from 0")
             ),
+            "the corrections are 1 - beta in each step; they are 1 - beta**t": (
+                adam_rule(b1, b2, eps, right, "always 1")
+            ),
+            "the corrected means are kept; correct a copy, and keep the means as they are": (
+                adam_rule(b1, b2, eps, right, slip="stored")
+            ),
+            "the new goes in whole, not with the share 1 - beta": (
+                adam_rule(b1, b2, eps, right, slip="whole")
+            ),
+            "it climbs": adam_rule(b1, b2, eps, lambda *means: -right(*means)),
+            "eps is missing": adam_rule(b1, b2, 0, right),
             "the two betas are exchanged": adam_rule(b2, b1, eps, right),
             "the count of steps goes up with each parameter; it goes up once a step": (
                 adam_rule(b1, b2, eps, right, "calls")

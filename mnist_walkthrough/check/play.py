@@ -1,5 +1,6 @@
 "Checks of the exercises of stage 8, play."
 
+import copy
 import functools
 import math
 from typing import Any
@@ -17,7 +18,8 @@ from mnist_walkthrough.check.core import (
     same,
     same_number,
 )
-from mnist_walkthrough.check.learner import Notes
+from mnist_walkthrough.check.learner import Notes, modes, modes_are_back
+from mnist_walkthrough.check.loss import slips
 from mnist_walkthrough.data import digits
 from mnist_walkthrough.learner import load_split, train_with
 
@@ -84,7 +86,7 @@ def centre_of_mass(
             for what, got, right in zip(("the row", "the column"), out, expected, strict=True):
                 same_number(got, right, case, what, 1e-5)
         except Wrong as wrong:
-            slips = {
+            known = {
                 "the column comes first; rows come first in a tensor": expected[::-1],
                 "pixels are counted from 0": [e + 1 for e in expected],
                 "a pixel is counted by its number, not by its middle": [e + 0.5 for e in expected],
@@ -95,7 +97,7 @@ def centre_of_mass(
                 "this is the pixel with the most ink": divmod(int(ink.argmax()), ink.shape[1]),
                 "this is the middle of the box around the ink": middle_of_box(ink),
             }
-            named = [why for why, slip in slips.items() if close(out, slip)]
+            named = [why for why, slip in known.items() if close(out, slip)]
             raise Wrong(": ".join([str(wrong), *named[:1]])) from None
     case = "for a picture without ink"
     try:
@@ -157,7 +159,7 @@ def shift(
         try:
             same(out, moved(x, down, right), case)
         except Wrong as wrong:
-            slips = {
+            known = {
                 "what leaves on one side comes in on the other; let zeros come in": torch.roll(
                     x, (down, right), (-2, -1)
                 ),
@@ -166,7 +168,7 @@ def shift(
                 "it stays where it was": x,
                 "the edge is repeated; let zeros come in": repeated(x, down, right),
             }
-            named = [why for why, slip in slips.items() if is_same(out, slip)]
+            named = [why for why, slip in known.items() if is_same(out, slip)]
             raise Wrong(": ".join([str(wrong), *named[:1]])) from None
 
 
@@ -235,17 +237,19 @@ def middle_of_mass(ink: Tensor) -> tuple[float, float]:
 
 
 class Dropped(nn.Module):
-    "A small net for pictures of 28 x 28 with dropout, that notes whether gradients were on."
+    "A small net for pictures of 28 x 28 with dropout, that notes how it is called."
 
     def __init__(self, seed: int, scale: float):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.weight = nn.Parameter(scale * torch.randn(784, 10, generator=generator))
+        self.first = nn.Parameter(scale * torch.randn(784, 16, generator=generator))
+        self.last = nn.Parameter(torch.randn(16, 10, generator=generator) / 4)
         self.dropout, self.notes = nn.Dropout(0.5), Notes()
 
     def forward(self, x: Tensor) -> Tensor:
         self.notes.gradients |= torch.is_grad_enabled()
-        return self.dropout(x) @ self.weight  # type: ignore[no-any-return]
+        self.notes.training |= {key for key, training in modes(self).items() if training}
+        return (self.dropout(x) @ self.first).relu() @ self.last  # type: ignore[no-any-return]
 
 
 SHIFTS = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
@@ -257,45 +261,37 @@ def average_over_shifts(
 ) -> None:
     "Average a net's probabilities over nine shifted copies of each image."
     for n, training, scale in ((3, False, 0.2), (1, True, 1.0), (5, True, 0.05)):
-        case = f"for {n} images and a net in {'training' if training else 'eval'} mode"
+        images = "one image" if n == 1 else f"{n} images"
+        case = f"for {images} and a net in {'training' if training else 'eval'} mode"
         x = random_ink(n, 28, 28)
         model = Dropped(n, scale).train(training)
-        weight = model.weight.detach()
-        logits = torch.stack([moved(x, *by).view(n, 784) @ weight for by in SHIFTS])
+        before, still = modes(model), copy.deepcopy(model).eval()
+        copies = torch.stack([moved(x, *by).view(n, 784) for by in SHIFTS])
+        wrapped = torch.stack([torch.roll(x, by, (-2, -1)).view(n, 784) for by in SHIFTS])
+        with torch.no_grad():
+            logits, rolled, of_mean = still(copies), still(wrapped), still(copies.mean(0))
         with torch.random.fork_rng(devices=[]), failures(case, answer):
             out = answer(model, x.view(n, 784).clone())
-        p = logits.softmax(2)
-        try:
-            same(out, p.mean(0), case, "the probability")
-        except Wrong as wrong:
-            rolled = torch.stack(
-                [torch.roll(x, by, (-2, -1)).view(n, 784) @ weight for by in SHIFTS]
-            )
-            cross = [k for k, (down, right) in enumerate(SHIFTS) if down == 0 or right == 0]
-            slips = {
-                "this is the softmax of the mean logits; average the probabilities": (
-                    logits.mean(0).softmax(1)
-                ),
-                "these are the mean logits": logits.mean(0),
-                "this is the sum; divide it by 9": p.sum(0),
-                "the copies wrap around; what leaves on one side must not come in on the other": (
-                    rolled.softmax(2).mean(0)
-                ),
-                "the unmoved image is one of the nine": p[[k for k in range(9) if k != 4]].mean(0),
-                "the diagonal shifts are missing": p[cross].mean(0),
-                "this is the answer to the unmoved image alone": p[4],
-            }
-            named = [
-                why
-                for why, slip in slips.items()
-                if type(out) is Tensor
-                and out.shape == slip.shape
-                and torch.allclose(out.detach().to(slip.dtype), slip, atol=1e-5)
-            ]
-            if not named and training:
-                named = ["is the net in eval mode while it answers?"]
-            raise Wrong(": ".join([str(wrong), *named[:1]])) from None
+        if model.notes.training:
+            raise Wrong(f"{case}: the net is in training mode while it answers")
         if model.notes.gradients:
             raise Wrong(f"{case}: the net answers with gradients on; nobody needs them here")
-        if model.training != training or model.dropout.training != training:
-            raise Wrong(f"{case}: afterwards the net is in the other mode; put it back")
+        p = logits.softmax(2)
+        cross = [k for k, (down, right) in enumerate(SHIFTS) if down == 0 or right == 0]
+        known = {
+            "this is the softmax of the mean logits; average the probabilities": (
+                logits.mean(0).softmax(1)
+            ),
+            "this is the answer to the mean image; average the probabilities": of_mean.softmax(1),
+            "these are the mean logits": logits.mean(0),
+            "this is the sum; divide it by 9": p.sum(0),
+            "the copies wrap around; what leaves on one side must not come in on the other": (
+                rolled.softmax(2).mean(0)
+            ),
+            "the unmoved image is one of the nine": p[[k for k in range(9) if k != 4]].mean(0),
+            "the diagonal shifts are missing": p[cross].mean(0),
+            "this is the answer to the unmoved image alone": p[4],
+        }
+        with slips(out, p.mean(0), known):
+            same(out, p.mean(0), case, "the probability")
+        modes_are_back(model, before, case)

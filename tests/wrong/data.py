@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile, putchunk
 
 from mnist_walkthrough.data import (
     PREDICTORS,
@@ -46,6 +47,15 @@ def one_byte_length(kind, content):
 def type_first(kind, content):
     body = kind + content
     return kind + struct.pack(">I", len(content)) + content + struct.pack(">I", zlib.crc32(body))
+
+
+def pillows_chunk(kind, content):
+    putchunk(buffer := BytesIO(), kind, content)
+    return buffer.getvalue()
+
+
+class PillowsFile(PngImageFile):
+    _open = PngImageFile._open
 
 
 def flip(data, at, mask=1):
@@ -174,6 +184,7 @@ WRONG = {
         (least_significant_first, "the most significant byte comes first"),
         (one_byte_length, "the chunk has 20 bytes; expected 23"),
         (type_first, "the length is b'tEXt'"),
+        (pillows_chunk, "it leaves the work to Pillow"),
     ],
     "silent_flip": [
         (lambda data: data, "0 bits differ"),
@@ -214,6 +225,14 @@ WRONG = {
         (
             lambda data: torch.from_numpy(np.array(Image.open(BytesIO(data)).convert("L"))),
             "it leaves the work to Pillow",
+        ),
+        (
+            lambda data: depth_decoder(stretched)(data).numpy(),
+            "the image is a ndarray; expected a tensor uint8 [2, 3]",
+        ),
+        (
+            lambda data: torch.empty_like(depth_decoder(stretched)(data), device="meta"),
+            "a tensor without its numbers",
         ),
         (depth_decoder(stretched, paeth=lambda f, row, above: row), "rows with filters 012344"),
     ],

@@ -7,6 +7,7 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from mnist_walkthrough.learner import Callback, EarlyStop, eval_mode
+from mnist_walkthrough.optimizer import SGD
 
 # predict_all
 
@@ -68,6 +69,32 @@ def not_after_an_error(model, dl):
     return out
 
 
+def probabilities(model, dl):
+    with eval_mode(model):
+        return torch.cat([model(xb).softmax(1) for xb, _ in dl]), torch.cat([yb for _, yb in dl])
+
+
+def log_probabilities(model, dl):
+    with eval_mode(model):
+        return (
+            torch.cat([model(xb).log_softmax(1) for xb, _ in dl]),
+            torch.cat([yb for _, yb in dl]),
+        )
+
+
+def last_batch_first(model, dl):
+    batches = list(dl)[::-1]
+    with eval_mode(model):
+        return torch.cat([model(xb) for xb, _ in batches]), torch.cat([yb for _, yb in batches])
+
+
+def last_batch_alone(model, dl):
+    with eval_mode(model):
+        for xb, yb in dl:
+            out = model(xb), yb
+    return out
+
+
 # large_step
 
 
@@ -123,6 +150,35 @@ def one_large_batch(model, optimizer, loss_fn, batches):
 
 def returns_nothing(*args):
     accumulated(right_share)(*args)
+
+
+@torch.no_grad()
+def mean_loss(model, loss_fn, batches):
+    n = sum(len(yb) for _, yb in batches)
+    return sum(loss_fn(model(xb), yb).item() * len(yb) / n for xb, yb in batches)
+
+
+def loss_after_the_step(model, optimizer, loss_fn, batches):
+    accumulated(right_share)(model, optimizer, loss_fn, batches)
+    n = sum(len(yb) for _, yb in batches)
+    return sum(loss_fn(model(xb), yb).item() * len(yb) / n for xb, yb in batches)
+
+
+def loss_of_the_last(model, optimizer, loss_fn, batches):
+    last = mean_loss(model, loss_fn, batches[-1:])
+    accumulated(right_share)(model, optimizer, loss_fn, batches)
+    return last
+
+
+def sum_over_rows(model, optimizer, loss_fn, batches):
+    n = sum(len(yb) for _, yb in batches)
+    return n * accumulated(right_share)(model, optimizer, loss_fn, batches)
+
+
+def sum_of_means(model, optimizer, loss_fn, batches):
+    before = [mean_loss(model, loss_fn, [batch]) for batch in batches]
+    accumulated(right_share)(model, optimizer, loss_fn, batches)
+    return sum(before)
 
 
 # stop_at_best
@@ -311,6 +367,28 @@ class CountsOnAndOn(Cosine):
         self.k = k
 
 
+class OneEpochLong(Cosine):
+    def before_fit(self, learner):
+        super().before_fit(learner)
+        self.n = len(learner.train_dl)
+
+
+class AsLongAsEpochs(Cosine):
+    def before_fit(self, learner):
+        super().before_fit(learner)
+        self.n = learner.n_epochs
+
+
+class Degrees(Cosine):
+    def rate(self, learner):
+        return self.first * (1 + math.cos(180 * self.k / self.n)) / 2
+
+
+class StraightLine(Cosine):
+    def rate(self, learner):
+        return self.first * (1 - self.k / self.n)
+
+
 class TorchsOwn(Cosine):
     def before_fit(self, learner):
         super().before_fit(learner)
@@ -339,13 +417,16 @@ def finder(
     loss_after=False,
     restart=True,
     keep=lambda learner: lambda: None,
+    copied=copy.deepcopy,
+    train=True,
 ):
     def lr_find(learner, low, high, n_steps):
         model, optimizer = learner.model, learner.optimizer
         if on_copy:
-            model, optimizer = copy.deepcopy((model, optimizer))
+            model, optimizer = copied((model, optimizer))
         put_back = keep(learner)
-        model.train()
+        if train:
+            model.train()
         optimizer.zero_grad()
         rates, losses, batches = [], [], iter(learner.train_dl)
         for rate in between(low, high, n_steps):
@@ -420,6 +501,30 @@ def no_copy_of_the_weights(learner):
     return lambda: learner.model.load_state_dict(weights)
 
 
+def velocity_with_copied_keys(learner):
+    put_back, velocity = all_but_momentum(learner), copy.deepcopy(learner.optimizer.velocity)
+
+    def put_all_back():
+        put_back()
+        learner.optimizer.velocity = velocity
+
+    return put_all_back
+
+
+def one_by_one(pair):
+    return [copy.deepcopy(each) for each in pair]
+
+
+def with_a_new_optimizer(pair):
+    model, optimizer = copy.deepcopy(pair)
+    return model, SGD(model.parameters(), lr=0.1, momentum=optimizer.momentum)
+
+
+def with_a_plain_optimizer(pair):
+    model = copy.deepcopy(pair[0])
+    return model, SGD(model.parameters(), lr=0.1)
+
+
 def all_but_the_mode(learner):
     put_back, velocity = all_but_momentum(learner), copy.copy(learner.optimizer.velocity)
     velocity = {p: v.clone() for p, v in velocity.items()}
@@ -441,6 +546,14 @@ def stops_at_a_worse_loss_only(learner, low, high, n_steps):
     return rates, losses
 
 
+def stops_at_four_times_the_first(learner, low, high, n_steps):
+    rates, losses = finder(stop=False)(learner, low, high, n_steps)
+    for k, loss in enumerate(losses):
+        if not loss <= 4 * losses[0]:
+            return rates[: k + 1], losses[: k + 1]
+    return rates, losses
+
+
 def without_the_last(learner, low, high, n_steps):
     rates, losses = finder()(learner, low, high, n_steps)
     return (rates[:-1], losses[:-1]) if len(losses) < n_steps else (rates, losses)
@@ -455,7 +568,8 @@ WRONG = {
         ((0.1, 0.0, 1.0), "the training loss is to stand below"),
         ((0.1, 0.0, 1e30), "numbers that are not finite"),
         ((0.1, 0.0, -1), "lr must be 0 or more"),
-        (["0.1", 0.0, 2.0], "expected three rates, each a number"),
+        (["0.1", 0.0, 2.0], "rate 0 is '0.1'; expected a number"),
+        ((True, False, 2), "rate 0 is True; expected a number"),
     ],
     "predict_all": [
         (with_dropout_on, "while it answers, dropout is in training mode"),
@@ -466,6 +580,10 @@ WRONG = {
         (logits_alone, "expected (logits, target)"),
         (in_one_go, "8 rows at once"),
         (not_after_an_error, "where the net raises: afterwards the net is in eval mode"),
+        (probabilities, "these are probabilities; give the logits"),
+        (log_probabilities, "these are logarithms of probabilities"),
+        (last_batch_first, "the batches stand in reverse order"),
+        (last_batch_alone, "these are the last batch's alone"),
     ],
     "large_step": [
         (a_step_each, "makes 3 steps"),
@@ -478,6 +596,10 @@ WRONG = {
         (sum_of_losses, "3 batches wait for `backward`"),
         (one_large_batch, "12 rows at once"),
         (returns_nothing, "the mean loss is None"),
+        (loss_after_the_step, "this is the loss after the step"),
+        (loss_of_the_last, "this is the last batch's loss"),
+        (sum_of_means, "this is the sum of the batch means"),
+        (sum_over_rows, "this is the sum over all rows"),
     ],
     "stop_at_best": [
         (OnlyStops, "nothing is put back"),
@@ -503,6 +625,10 @@ WRONG = {
         (NotPutBack, "after `fit` the rate is"),
         (PutBackAfterTheLastEpoch, "that was interrupted the rate"),
         (CountsOnAndOn, "in a second `fit`"),
+        (OneEpochLong, "the batches of all 5 epochs, not of one"),
+        (AsLongAsEpochs, "the steps of all 5 epochs, not the epochs"),
+        (Degrees, "takes radians"),
+        (StraightLine, "not along a cosine"),
         (TorchsOwn, "calls torch's CosineAnnealingLR"),
     ],
     "lr_find": [
@@ -514,6 +640,15 @@ WRONG = {
         (finder(restart=False), "begin it anew"),
         (finder(stop=False), "from 0.01 to 1e+06"),
         (stops_at_a_worse_loss_only, "the loss is nan there"),
+        (stops_at_four_times_the_first, "for 8 rates from 0.3 to 100"),
+        (finder(copied=one_by_one), "does the optimizer hold the parameters of this very net"),
+        (finder(train=False), "the net is not in training mode"),
+        (finder(copied=with_a_new_optimizer), "the momentum begins at 0"),
+        (finder(copied=with_a_plain_optimizer), "without the optimizer's momentum"),
+        (
+            finder(on_copy=False, keep=velocity_with_copied_keys),
+            "belongs to other tensors than its parameters",
+        ),
         (without_the_last, "and the last that it records"),
         (finder(on_copy=False), "afterwards 0.0.weight of the net"),
         (finder(on_copy=False, keep=no_copy_of_the_weights), "gives the tensors themselves"),

@@ -225,6 +225,11 @@ def each_its_own(train_x, valid_x):
     return tuple((x - x.mean()) / x.std() for x in (train_x, valid_x))
 
 
+def taken_after(train_x, valid_x):
+    train_x = (train_x - train_x.mean()) / train_x.std()
+    return train_x, (valid_x - train_x.mean()) / train_x.std()
+
+
 def in_place(train_x, valid_x):
     mean, std = train_x.mean(), train_x.std()
     return train_x.sub_(mean).div_(std), valid_x.sub_(mean).div_(std)
@@ -269,7 +274,11 @@ WRONG = {
         (weighted(lambda counts: 1 / counts.sqrt()), "expected about 3000 of each"),
         (classes_not_rows, "of these classes; expected about 3000 of each"),
         (first_row_of_class, "as any of the 90 rows of class 0"),
-        (in_turn, "of 2000 draws 0, 2000 are of these classes"),
+        (in_turn, "with 2000 generators one after the other: of 2000 draws 0, 2000 are of"),
+        (
+            lambda y, n, generator: torch.empty(n, dtype=torch.int64, device="meta"),
+            "is a tensor without its numbers",
+        ),
         (
             lambda y, n, generator: weighted(lambda counts: 1 / counts)(y, n, None),
             "two generators of the same seed give different rows",
@@ -300,7 +309,17 @@ WRONG = {
         (split(drawn_order, n_valid=lambda share, n: int(share * n) + 1), "5 of the 20 rows"),
     ],
     "standardise": [
-        (each_its_own, "valid at [0, 0] is"),
+        (each_its_own, "it has its own mean and deviation"),
+        (
+            standardising(lambda t, v: t.mean(), lambda t, v: t.std() + 1e-5),
+            "float64: train at [0, 0] is 0.0482807; expected 0.0482809: 1e-05 is added",
+        ),
+        (
+            standardising(lambda t, v: t.mean(), lambda t, v: t.std(correction=0)),
+            "this deviation divides by n; `Tensor.std` divides by n - 1",
+        ),
+        (taken_after, "were mean and deviation taken after the training rows had been replaced?"),
+        (lambda t, v: (t.to("meta"), v), "train is a tensor without its numbers"),
         (
             standardising(
                 lambda t, v: torch.cat([t, v]).mean(), lambda t, v: torch.cat([t, v]).std()

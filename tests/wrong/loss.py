@@ -96,6 +96,10 @@ def a_float(z, y, eps):
     return -(q * log_softmax(z)).sum(1).mean().item()
 
 
+def by_cross_entropys_engine(z, y, eps):
+    return torch._C._nn.cross_entropy_loss(z, y, None, 1, -100, eps)
+
+
 def cut_off(z, y, eps):
     q = F.one_hot(y, z.shape[1]) * (1 - eps) + eps / z.shape[1]
     return -(q * log_softmax(z.detach())).sum(1).mean()
@@ -129,6 +133,15 @@ def naive_weighted(z, y, weight):
     p = z.exp() / z.exp().sum(1, keepdim=True)
     losses = -p.gather(1, y[:, None]).squeeze(1).log()
     return (weight[y] * losses).sum() / weight[y].sum()
+
+
+def nll_engine(z, y, weight):
+    return torch._C._nn.nll_loss_nd(log_softmax(z), y, weight, 1)
+
+
+def both_branches(z, y):
+    plain, turned = (-z).exp().log1p(), z.exp().log1p() - z
+    return (torch.where(z > 0, plain, turned) + (1 - y) * z).mean()
 
 
 def log_of_sigmoid(z, y):
@@ -180,14 +193,23 @@ WRONG = {
         (pair(60.0, -60.0, target=2), "expected a class for each row"),
         (torch.tensor([60.0, -60.0]), "give a pair"),
         ((torch.tensor([60, -60]), torch.tensor([0])), "logits is a tensor int64 [2]"),
+        (
+            (torch.empty(1, 2, device="meta"), torch.tensor([0])),
+            "logits is a tensor without its numbers",
+        ),
+        (
+            (torch.nn.Parameter(torch.zeros(1, 2)), torch.tensor([0])),
+            "the smallest probability is 0.5",
+        ),
     ],
     "logsumexp": [
         (naive_logsumexp, "take each row's maximum off first"),
         (maximum_stays_off, "has to be added to the logarithm again"),
         (maximum_of_all, "each row needs its own maximum"),
-        (column, "has shape [1, 1]; expected float32 [1]"),
+        (column, "has shape [1, 1]; expected a tensor float32 [1]"),
         (not_for_minus_infinity, "-inf - (-inf) is NaN"),
-        (over_the_batch, "has shape [3]; expected float32 [1]"),
+        (over_the_batch, "has shape [3]; expected a tensor float32 [1]"),
+        (lambda z: torch.empty(len(z), device="meta"), "is a tensor without its numbers"),
         (lambda z: torch.logsumexp(z, 1), "calls torch.logsumexp"),
     ],
     "label_smoothing": [
@@ -201,8 +223,10 @@ WRONG = {
         (divergence, "the Kullback-Leibler divergence"),
         (naive_smoothing, "use log_softmax"),
         (smoothing_added_up, "the losses of the rows added up"),
-        (a_float, "is a float; expected float32 []"),
+        (a_float, "is a float; expected a tensor float32 []"),
         (cut_off, "autograd cannot go back"),
+        (by_cross_entropys_engine, "cross_entropy_loss"),
+        (lambda z, y, eps: z.new_zeros(()).to_sparse(), "or a sparse one"),
         (
             lambda z, y, eps: F.cross_entropy(z, y, label_smoothing=eps),
             "calls torch.nn.functional.cross_entropy",
@@ -216,6 +240,7 @@ WRONG = {
         (weights_forgotten, "the loss without weights"),
         (weights_by_row, "the result is 0.766678; expected 1.22009"),
         (naive_weighted, "use log_softmax"),
+        (nll_engine, "nll_loss_nd"),
         (
             lambda z, y, weight: F.nll_loss(log_softmax(z), y, weight),
             "calls torch.nn.functional.nll_loss",
@@ -225,6 +250,7 @@ WRONG = {
         (log_of_sigmoid, "for logits [-200.0] and target [1.0]: the result is inf"),
         (kept_above, "a probability is kept above 1e-07"),
         (as_the_library_without_logits, "a probability is kept above 3.7e-44"),
+        (both_branches, "torch.where computes both branches, and 0 times infinity is NaN"),
         (exp_overflows, "for logits [200.0] and target [0.0]: the result is inf"),
         (yes_only, "the part of 1 - target is missing"),
         (kink_of_clamp, "clamp has a kink at 0"),

@@ -185,6 +185,25 @@ def more_lopsided_only(a, b):
     return min(1.0, 2 * tail(min(x, y) - 1, x + y))
 
 
+def this_count_alone(a, b):
+    x, y = disagreements(a, b)
+    return min(1.0, 2 * math.comb(x + y, min(x, y)) / 2 ** (x + y))
+
+
+def this_count_on_one_side(a, b):
+    x, y = disagreements(a, b)
+    return math.comb(x + y, min(x, y)) / 2 ** (x + y)
+
+
+def all_right_answers(a, b):
+    x, y = int(a.sum()), int(b.sum())
+    return min(1.0, 2 * tail(min(x, y), x + y))
+
+
+def all_digits(a, b):
+    return min(1.0, 2 * tail(min(disagreements(a, b)), len(a)))
+
+
 WRONG = {
     "misleading_batches": [
         ([(90, 100), (90, 100), (0, 100)], "batches of one size may weigh the same"),
@@ -198,6 +217,8 @@ WRONG = {
         ([(100, 100), (0, 10), (0, 1)], "batch 1 has size 10, the first one 100"),
         ([(101, 100), (0, 2)], "101 right of 100 cannot be"),
         ([0.9, 0.1], "expected a pair"),
+        ([], "it is empty"),
+        ([(0, 0)], "batch 0 has size 0; a batch has one row at least"),
     ],
     "top2_accuracy": [
         (first, "the second counts too"),
@@ -237,5 +258,9 @@ WRONG = {
         (corrected, "with a correction"),
         (underflows, "raises OverflowError"),
         (more_lopsided_only, "belongs to the sum"),
+        (this_count_alone, "this very count; add those of all that are more lopsided"),
+        (this_count_on_one_side, "this very count, on one side"),
+        (all_right_answers, "what both get right is no toss"),
+        (all_digits, "all digits count as tosses"),
     ],
 }

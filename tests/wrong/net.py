@@ -61,6 +61,27 @@ class NormalStart(Linear):
         self.weight = nn.Parameter(torch.randn(n_out, n_in) / math.sqrt(3 * n_in))
 
 
+class ClampedNormal(Linear):
+    def __init__(self, n_in, n_out):
+        super().__init__(n_in, n_out)
+        bound = 1 / math.sqrt(n_in)
+        w = torch.randn(n_out, n_in) * bound / math.sqrt(3)
+        self.weight = nn.Parameter(w.clamp(-bound, bound))
+
+
+class Signs(Linear):
+    def __init__(self, n_in, n_out):
+        super().__init__(n_in, n_out)
+        self.weight = nn.Parameter(torch.randn(n_out, n_in).sign() / math.sqrt(3 * n_in))
+
+
+class Borrowed(Linear):
+    def __init__(self, n_in, n_out):
+        super().__init__(n_in, n_out)
+        layer = nn.Linear(n_in, n_out)
+        self.weight, self.bias = layer.weight, layer.bias
+
+
 class ZeroBias(Linear):
     def __init__(self, n_in, n_out):
         super().__init__(n_in, n_out)
@@ -311,6 +332,27 @@ class Reversed(BatchNorm):
             self.running_var.lerp_(x.var(0), 1 - self.momentum)
 
 
+class Replaced(BatchNorm):
+    def remember(self, x):
+        with torch.no_grad():
+            self.running_mean.copy_(x.mean(0))
+            self.running_var.copy_(x.var(0))
+
+
+class VarReplaced(BatchNorm):
+    def remember(self, x):
+        with torch.no_grad():
+            self.running_mean.lerp_(x.mean(0), self.momentum)
+            self.running_var.copy_(x.var(0))
+
+
+class Engine(BatchNorm):
+    def forward(self, x):
+        memory = self.running_mean, self.running_var
+        flags = self.training, self.momentum, self.eps, False
+        return torch._batch_norm_impl_index(x, self.weight, self.bias, *memory, *flags)[0]
+
+
 class NoMemory(BatchNorm):
     def remember(self, x):
         pass
@@ -438,7 +480,7 @@ WRONG = {
         (negated, "a unit times a negative number"),
         (scaled_both_ways, "the logit at [0, 0] is"),
         (in_place, "0.weight of the given net has changed"),
-        (one_unit_more, "0.weight has shape [4, 4]; expected float32 [3, 4]"),
+        (one_unit_more, "0.weight has shape [4, 4]; expected a tensor float32 [3, 4]"),
         (fresh, "the logit at [0, 0] is"),
         (Impostor, "the logit at [0, 0] is"),
     ],
@@ -449,11 +491,13 @@ WRONG = {
         (NoBias, "the bias is not added"),
         (Unscaled, "weight starts with mean 0.004 and deviation 1.005"),
         (NormalStart, "the largest number in weight starts as"),
+        (ClampedNormal, "weight starts with mean 0.000 and deviation 0.054; expected mean 0 and deviation 0.058"),
+        (Signs, "% start at -0.0577 or below; expected 21.1%, as they are drawn uniformly"),
+        (Borrowed, "it makes a torch.nn.Linear"),
         (ZeroBias, "every number in bias starts as 0"),
         (Seeded, "do not fix a seed"),
         (Detached, "the gradient does not reach the weight"),
         (InTwoDimensions, "and a batch of 2×3: your InTwoDimensions raises RuntimeError"),
-        (nn.Linear, "it is made of torch's Linear"),
         (type("Fused", (Linear,), {"forward": lambda self, x: F.linear(x, self.weight, self.bias)}),
          "calls torch.nn.functional.linear"),
     ],
@@ -469,6 +513,7 @@ WRONG = {
         (lambda x, slope: torch.where(x.detach() > 0, x.detach(), slope * x.detach()),
          "the result has no gradient"),
         (lambda x, slope: torch.where(x > 0, x, x * torch.tensor(slope).to(x.dtype)), "rounded to float32"),
+        (lambda x, slope: x.clamp(min=0) + slope * x.clamp(max=0), "both branches pass it on"),
         (F.leaky_relu, "calls torch.nn.functional.leaky_relu"),
         (lambda x, slope: F.prelu(x, torch.tensor([slope], dtype=x.dtype)), "calls torch.nn.functional.prelu"),
     ],
@@ -487,7 +532,7 @@ WRONG = {
         (OwnRandom, "after the same torch.manual_seed other numbers are dropped"),
         (InPlace, "changes a tensor that it is given"),
         (CutOff, "the result has no gradient"),
-        (OfTorch, "it is made of torch's Dropout"),
+        (OfTorch, "it contains torch's Dropout"),
         (Functional, "calls torch.nn.functional.dropout"),
     ],
     "batch_norm": [
@@ -510,6 +555,10 @@ WRONG = {
         (Cancelling, "loses digits"),
         (NotAffine, "weight and bias are not used"),
         (Hidden, "calls torch.nn.functional.batch_norm"),
-        (nn.BatchNorm1d, "it is made of torch's BatchNorm1d"),
+        (Replaced, "running_mean afterwards at [0] is 2.52736; expected 0.93706: the old value is gone"),
+        (VarReplaced, "expected 0.883082: the old value is gone; keep 1 - momentum of it"),
+        (Engine, "_batch_norm_impl_index"),
+        (nn.BatchNorm1d, "it is torch's BatchNorm1d"),
+        (type("MyNorm", (nn.BatchNorm1d,), {}), "it inherits from torch's BatchNorm1d"),
     ],
 }  # fmt: skip

@@ -10,6 +10,11 @@ def half_of_squares(params, weight_decay):
     return weight_decay / 2 * sum(p.square().sum() for p in params)
 
 
+def read_twice(params, weight_decay):
+    n = sum(p.numel() for p in params)
+    return half_of_squares(params, weight_decay) * n / n if n else 0.0
+
+
 def matrices(params):
     params = list(params)
     return [p for p in params if p.dim() > 1] or params
@@ -65,6 +70,14 @@ def by_value(params, max_norm):
     return norm
 
 
+def new_tensors(params, max_norm):
+    there = [p.grad for p in params if p.grad is not None]
+    norm = total(there)
+    if norm > max_norm:
+        there = [g * max_norm / norm for g in there]
+    return norm
+
+
 def norm_after(params, max_norm):
     params = list(params)
     clip_by(total)(params, max_norm)
@@ -73,12 +86,6 @@ def norm_after(params, max_norm):
 
 def nothing_returned(params, max_norm):
     clip_by(total)(params, max_norm)
-
-
-def generator_read_twice(params, max_norm):
-    norm = total([p.grad for p in params if p.grad is not None])
-    clip_by(lambda gradients: norm)(params, max_norm)
-    return norm
 
 
 def none_forgotten(params, max_norm):
@@ -197,6 +204,49 @@ class FadesMeanwhile(Momentum):
             self.move(p, v)
 
 
+class KeyedByShape(Momentum):
+    step_of = staticmethod(lambda self, p, v: self.lr * v)
+
+    @torch.no_grad()
+    def step(self):
+        memory = self.__dict__.setdefault("memory", {})
+        for p in self.params:
+            if p.grad is not None:
+                key = tuple(p.shape)
+                memory[key] = self.momentum * memory.get(key, 0) + p.grad
+                p.sub_(self.step_of(self, p, memory[key]))
+
+
+class ByPosition(KeyedByShape):
+    @torch.no_grad()
+    def step(self):
+        memory = self.__dict__.setdefault("memory", {})
+        for i, p in enumerate(p for p in self.params if p.grad is not None):
+            memory[i] = self.momentum * memory.get(i, 0) + p.grad
+            p.sub_(self.step_of(self, p, memory[i]))
+
+
+def nesterovs(kind):
+    step_of = staticmethod(lambda self, p, v: self.lr * (p.grad + self.momentum * v))
+    return type(f"Nesterovs{kind.__name__}", (kind,), {"step_of": step_of})
+
+
+class BorrowedStep(Optimizer):
+    def __init__(self, params, lr, momentum):
+        super().__init__(params)
+        self.lr, self.momentum, self.weight_decay, self.velocity = lr, momentum, 0, {}
+
+    step, direction = SGD.step, SGD.direction
+
+
+class Behind(SGD):
+    pass
+
+
+def behind_a_function(params, lr, momentum):
+    return Behind(params, lr, momentum)
+
+
 class Aliased(Momentum):
     def __init__(self, params, lr, momentum):
         super().__init__(params, lr, momentum)
@@ -310,6 +360,30 @@ class CountsFromZero(Adam):
         return super().corrections(t - 1)
 
 
+class OneCorrection(Adam):
+    def corrections(self, t):
+        return super().corrections(1)
+
+
+class Stored(Adam):
+    def direction(self, m, s, c1, c2):
+        m.div_(c1), s.div_(c2)
+        return m / (s.sqrt() + self.eps)
+
+
+class Whole(Adam):
+    def move(self, p, g, state):
+        state[0] += 1
+        state[1].mul_(self.betas[0]).add_(g)
+        state[2].mul_(self.betas[1]).add_(g**2)
+        p.sub_(self.lr * self.direction(*state[1:], *self.corrections(state[0])))
+
+
+class AdamByShape(Adam):
+    def move(self, p, g, state):
+        super().move(p, g, self.state.setdefault(tuple(p.shape), state))
+
+
 class Exchanged(Adam):
     def __init__(self, params, lr, betas=(0.9, 0.999), eps=1e-8):
         super().__init__(params, lr, betas[::-1], eps)
@@ -325,6 +399,8 @@ WRONG = {
          "too large for the steepest curvature, 20"),
         (lambda curvatures, momentum: 2.05 * (1 + momentum) / max(curvatures), "with a rate of 0.1845 momentum is at"),
         (lambda curvatures, momentum: 2 * (1 - momentum) / max(curvatures), "with a rate of 0.02 plain descent"),
+        (lambda curvatures, momentum: -1, "the rate is -1; a learning rate is a finite number above 0"),
+        (lambda curvatures, momentum: float("nan"), "the rate is nan"),
         (lambda curvatures, momentum: [0.1], "is a list; expected a number"),
     ],
     "penalty": [
@@ -339,7 +415,8 @@ WRONG = {
         (lambda params, weight_decay: weight_decay / 2 * torch.tensor(sum(p.square().sum().item() for p in params)),
          "the result has no gradient"),
         (lambda params, weight_decay: half_of_squares(params, weight_decay).item(),
-         "the result is a float; expected float32 []"),
+         "the result is a float; expected a tensor float32 []"),
+        (read_twice, "the result is the number 0, a sum over no parameter"),
         (lambda params, weight_decay: half_of_squares(params, -weight_decay), "it grows instead of shrinking"),
         (lambda params, weight_decay: weight_decay / 2 * sum(p.square().mean() for p in params),
          "the squares are to be added up, not averaged"),
@@ -351,7 +428,8 @@ WRONG = {
         (nan_at_zero, "0 divided by 0"),
         (norm_after, "expected 5, the norm from before the clipping"),
         (nothing_returned, "what it returns is None; expected a number"),
-        (generator_read_twice, "nothing is clipped"),
+        (new_tensors, "nothing is clipped: either params, which may be a generator, is read twice, or a new "
+         "tensor is made and p.grad is still the old one"),
         (none_forgotten, "None and [[2], [4]] and max_norm 1: none_forgotten raises AttributeError"),
         (clip_by(lambda gs: sum(g.norm() for g in gs)), "the norms add up by their squares"),
         (clip_by(lambda gs: sum(g.square().sum() for g in gs)), "the sum of the squares wants its root"),
@@ -367,8 +445,12 @@ WRONG = {
         (OneVelocity, "three parameters, after step 1: your OneVelocity raises RuntimeError"),
         (NotAList, "keeps params as they are given, which may be a generator"),
         (NoneForgotten, "has no gradient, after step 1: your NoneForgotten raises TypeError"),
-        (FadesMeanwhile, "a second parameter that at times has no gradient, after step 5"),
-        (Aliased, "gradients that are overwritten in place, after step 2"),
+        (FadesMeanwhile, "no gradient, after step 5: parameter 1 moves in a step in which it has no gradient"),
+        (Aliased, "is what you remember the gradient itself? clone it"),
+        (KeyedByShape, "three parameters of one shape, the first at times without a gradient, after step 1"),
+        (ByPosition, "three parameters of one shape, the first at times without a gradient, after step 2"),
+        (BorrowedStep, "the step of BorrowedStep is that of SGD"),
+        (behind_a_function, "Behind is made of mnist_walkthrough.optimizer.SGD"),
         (InTheGradient, "the gradient of parameter 0 is changed"),
         (NoZeroGrad, "zero_grad leaves gradients that are not 0"),
         (Graph, "a leaf Variable that requires grad is being used in an in-place operation"),
@@ -384,6 +466,8 @@ WRONG = {
         (moving(twice), "counts the past twice"),
         (moving(nesterov_rate_in_velocity), "the rate belongs to the step"),
         (WrappedTorch, "it uses a library's optimizer"),
+        (nesterovs(KeyedByShape), "three parameters of one shape"),
+        (nesterovs(ByPosition), "without a gradient, after step 2"),
     ],
     "adam": [
         (adam(corrections=lambda self, t: (1, 1)), "the means start at 0 and are not corrected"),
@@ -397,6 +481,12 @@ WRONG = {
          "eps is added after the root"),
         (adam(squared=lambda self, g: g.abs()), "with lr=0.1, betas=(0.9, 0.999), eps=0.01 and one parameter"),
         (Exchanged, "the two betas are exchanged"),
+        (OneCorrection, "the corrections are 1 - beta in each step"),
+        (Stored, "the corrected means are kept"),
+        (Whole, "the new goes in whole, not with the share 1 - beta"),
+        (adam(direction=lambda self, *means: -Adam.direction(self, *means)), "it climbs"),
+        (adam(direction=lambda self, m, s, c1, c2: m / c1 / (s / c2).sqrt()), "eps is missing"),
+        (AdamByShape, "three parameters of one shape"),
         (CountsParameters, "the count of steps goes up with each parameter"),
         (CountsAllSteps, "a step in which a parameter has no gradient does not count"),
         (CountsFromZero, "counted from 0, the corrections divide 0 by 0"),

@@ -145,6 +145,13 @@ def averaged(
     return average_over_shifts
 
 
+def mean_image(model, x):
+    by = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+    copies = torch.stack([padded(x.view(-1, 28, 28), *b) for b in by])
+    with eval_mode(model):
+        return model(copies.mean(0).flatten(1)).softmax(1)
+
+
 def in_eval_for_ever(model, x):
     model.eval()
     with torch.no_grad():
@@ -191,7 +198,7 @@ WRONG = {
         (for_batches, "for [4, 5] float32"),
         (edge_repeated, "the edge is repeated"),
         (in_place, "changes a tensor that it is given"),
-        (as_floats, "the result is float32; expected float64"),
+        (as_floats, "the result is float32; expected a tensor float64"),
         (padded, "-1 down and 9 to the right"),
     ],
     "one_pixel": [
@@ -227,8 +234,12 @@ WRONG = {
             averaged(by=[(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]),
             "the unmoved image is one of the nine",
         ),
-        (averaged(switch=lambda model: torch.no_grad()), "is the net in eval mode"),
-        (in_eval_for_ever, "in the other mode"),
+        (
+            averaged(switch=lambda model: torch.no_grad()),
+            "one image and a net in training mode: the net is in training mode while it answers",
+        ),
+        (in_eval_for_ever, "afterwards the net is in eval mode, and was in training mode"),
+        (mean_image, "this is the answer to the mean image"),
         (with_gradients, "with gradients on"),
     ],
 }
