@@ -449,8 +449,8 @@ def standardise_slips(x: Tensor, train: Tensor, valid: Tensor) -> dict[str, Tens
         "this deviation divides by n; `Tensor.std` divides by n - 1": (
             centred / train.std(correction=0)
         ),
-        "it is as it was given; were mean and deviation taken after the training rows had been "
-        "replaced?": x,
+        "it is as it was given; perhaps mean and deviation were taken after the training rows had "
+        "been replaced": x,
     }
     added = {
         f"{eps:g} is added to the deviation": centred / (std + eps)

@@ -318,7 +318,7 @@ WRONG = {
             standardising(lambda t, v: t.mean(), lambda t, v: t.std(correction=0)),
             "this deviation divides by n; `Tensor.std` divides by n - 1",
         ),
-        (taken_after, "were mean and deviation taken after the training rows had been replaced?"),
+        (taken_after, "mean and deviation were taken after the training rows had been replaced"),
         (lambda t, v: (t.to("meta"), v), "train is a tensor without its numbers"),
         (
             standardising(

@@ -236,7 +236,7 @@ WRONG = {
         (f1_of_nothing, "0/0 counts as 0: precision and recall are both 0"),
         (ordinary_mean, "F1 is the harmonic one"),
         (without_the_two, "has a 2 above the line"),
-        (one_for_all, "precision has shape []; expected float32 [2]"),
+        (one_for_all, "precision has shape []; expected a tensor float32 [2]"),
         (of_all, "a share of all answers"),
         (recall_nan, "0/0 counts as 0: no example is of this class"),
     ],
