@@ -209,6 +209,6 @@ class Without(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "").partition(".")[0] in self.names:
-            what = resolve_name(func) or str(func)
+            what = resolve_name(func) or func.__name__
             raise Wrong(f"it calls {what}, which is what you are to write; {self.instead}")
         return func(*args, **(kwargs or {}))

@@ -1,6 +1,7 @@
 "Checks of the exercises of stage 10, inspect."
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -48,6 +49,7 @@ def accuracy_when_sure(
         (500, 0.5, torch.float64),
         (40, 1.0, torch.float32),
         (7, 0.5, torch.float64),
+        (9, 0.25, torch.float64),
         (3, 0.1, torch.float32),
         (1, 0.4, torch.float64),
         (501, 0.9, torch.float32),
@@ -69,13 +71,28 @@ def accuracy_when_sure(
             "this divides by all rows, not by those that are kept": expected * size / n,
             "this takes the first rows, whatever their confidence": right[:size].mean(),
             "this keeps int(keep * n) rows": mean_of_top(right, p, max(1, int(keep * n))),
+            "this keeps ceil(keep * n) rows": mean_of_top(right, p, math.ceil(keep * n)),
+            "this keeps the rows with a confidence of `keep` or more, however many they are": (
+                right[p >= keep].mean()
+            ),
+            "this ranks by the probability of the true class, which is not known when one answers": (
+                mean_of_top(right, logits.softmax(1)[torch.arange(n), target], size)
+            ),
         }
         case = f"for {n} rows and keep={keep}"
+        if n < 10:
+            pairs = zip(p.tolist(), right.tolist(), strict=True)
+            rows = ", ".join(f"{q:.2f} {'right' if ok else 'wrong'}" for q, ok in pairs)
+            case += f" (confidences: {rows})"
         got = call(answer, logits, target, keep, case=case)
         try:
             same_number(got, float(expected), case)
         except Wrong as wrong:
             raise named(wrong, got, slips) from None
+
+
+def sum_by_square(values: Tensor, covered: Tensor) -> Tensor:
+    return (values[:, None] * covered).sum(2).view(-1, 7, 7)
 
 
 def falls(model: nn.Module, x: Tensor, k: int, hidden: Tensor, ink: float = 0.0) -> Tensor:
@@ -98,7 +115,17 @@ def occlusion(
         model = mlp(784, 30, 10, generator=seeded(n)).to(dtype)
         x = torch.rand(n, 784, generator=seeded(k), dtype=dtype)
         expected = falls(model, x, k, covered)
+        ink = x.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(model(ink)[:, k].sum(), ink)
+        certain = nn.Sequential(model, nn.Softmax(-1))
         slips = {
+            "this is how much the probability falls, not the logit": falls(certain, x, k, covered),
+            "this is the sum of the gradient over the square; nothing is covered": (
+                sum_by_square(grad, covered)
+            ),
+            "this is the sum of gradient times input over the square; nothing is covered": (
+                sum_by_square(grad * x, covered)
+            ),
             "the sign is the other way round: a fall is positive": -expected,
             "rows and columns are exchanged": expected.mT,
             "what was covered before is still covered": falls(model, x, k, covered.cumsum(0) > 0),
@@ -112,6 +139,11 @@ def occlusion(
             raise named(wrong, got, slips) from None
 
 
+def is_changed(model: nn.Module, state: dict[str, Tensor]) -> bool:
+    found = model.state_dict()
+    return found.keys() != state.keys() or any(not torch.equal(found[n], state[n]) for n in state)
+
+
 @exercise(stage=10)
 def twin(
     answer: Any,  # A function: `answer(model)` gives a net like `mlp(n_in, n_hidden, n_out)`
@@ -123,7 +155,7 @@ def twin(
         given, state = copy.deepcopy(model), model.state_dict()
         with failures(case, answer):
             other = answer(given)
-        if any(not torch.equal(t, state[name]) for name, t in given.state_dict().items()):
+        if is_changed(given, state):
             raise Wrong(f"{case}: the model that is given changes; work on a copy")
         if not isinstance(other, nn.Module):
             raise Wrong(f"{case}: the result is {nothing_or_type(other)}; expected a net")
@@ -160,7 +192,11 @@ def convince(
                 p.mul_(4)
         for k in range(10):
             case = f"for net {i + 1}, mlp{sizes}, and class {k}"
-            image = call(answer, model, k, case=case)
+            given = copy.deepcopy(model)
+            with failures(case, answer):
+                image = answer(given, k)
+            if is_changed(given, model.state_dict()):
+                raise Wrong(f"{case}: it changes the net; the image is to do it")
             if type(image) is not Tensor or image.shape != (784,) or image.dtype != torch.float32:
                 raise Wrong(
                     f"{case}: the image is {nothing_or_type(image)}; expected a tensor float32 [784]"

@@ -1,6 +1,7 @@
 "Plausible wrong answers to the exercises of stage 10, inspect, each with what its check has to say."
 
 import copy
+import math
 
 import torch
 
@@ -24,6 +25,17 @@ def by_all_rows(logits, target, keep):
 
 def rounded_down(logits, target, keep):
     rows = confidence(logits).topk(max(1, int(keep * len(logits)))).indices
+    return (logits[rows].argmax(1) == target[rows]).float().mean()
+
+
+def rounded_up(logits, target, keep):
+    rows = confidence(logits).topk(math.ceil(keep * len(logits))).indices
+    return (logits[rows].argmax(1) == target[rows]).float().mean()
+
+
+def by_true_class(logits, target, keep):
+    p = logits.softmax(1)[torch.arange(len(logits)), target]
+    rows = p.topk(max(1, round(keep * len(logits)))).indices
     return (logits[rows].argmax(1) == target[rows]).float().mean()
 
 
@@ -68,6 +80,20 @@ def in_place(model, x, k):
                 x.view(-1, 28, 28)[:, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4] = 0
                 result[:, i, j] = before - model(x)[:, k]
     return result
+
+
+def by_gradient(times_input):
+    def occlusion(model, x, k):
+        x = x.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(model(x)[:, k].sum(), x)
+        terms = (grad * x if times_input else grad).detach()
+        return terms.view(-1, 7, 4, 7, 4).sum((2, 4))
+
+    return occlusion
+
+
+def of_probability(model, x, k):
+    return occluding()(lambda images: model(images).softmax(1), x, k)
 
 
 def one_image(model, x, k):
@@ -118,6 +144,17 @@ def convincing(n_steps=50, step=0.05, clamped=True, sign=1, k=None):
     return convince
 
 
+def training_the_net(model, k):
+    image = torch.full((784,), 0.5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(100):
+        loss = -model(image[None]).log_softmax(1)[0, k]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return image
+
+
 WRONG = {
     "accuracy_when_sure": [
         (all_rows, "this is the accuracy of all rows"),
@@ -125,14 +162,19 @@ WRONG = {
         (sure(lambda logits: -confidence(logits)), "the accuracy of the least sure"),
         (by_all_rows, "divides by all rows, not by those that are kept"),
         (rounded_down, "this keeps int(keep * n) rows"),
-        (none_kept, "for 3 rows and keep=0.1: the result is nan"),
-        (threshold, "for 500 rows and keep=0.5: the result is"),
+        (rounded_up, "this keeps ceil(keep * n) rows"),
+        (by_true_class, "ranks by the probability of the true class"),
+        (none_kept, "0.62 wrong): the result is nan"),
+        (threshold, "the rows with a confidence of `keep` or more, however many"),
     ],
     "occlusion": [
         (occluding(sign=-1), "a fall is positive"),
         (occluding(transposed=True), "rows and columns are exchanged"),
         (occluding(ink=1.0), "the square is white; 0 is black"),
         (occluding(restored=False), "what was covered before is still covered"),
+        (by_gradient(times_input=False), "the sum of the gradient over the square"),
+        (by_gradient(times_input=True), "the sum of gradient times input over the square"),
+        (of_probability, "how much the probability falls, not the logit"),
         (in_place, "changes a tensor that it is given"),
         (one_image, "for 1 image, class 0, float32: the result has shape [7, 7]"),
         (float32_only, "for 2 images, class 9, float64: the result is float32"),
@@ -150,6 +192,7 @@ WRONG = {
     ],
     "convince": [
         (convincing(n_steps=1), "for net 1, mlp(784, 30, 10), and class"),
+        (training_the_net, "it changes the net; the image is to do it"),
         (convincing(clamped=False), "expected 0 to 1"),
         (convincing(sign=-1), "for net 1, mlp(784, 30, 10), and class 0: its probability is"),
         (convincing(k=0), "and class 1: its probability is"),
