@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from mnist_walkthrough.data import ImageDataset, decode_png, digits, show_images
+from mnist_walkthrough.data import ImageDataset, decode_png, digits, mnist, show_images
 from mnist_walkthrough.learner import (
     Callback,
     EarlyStop,
@@ -45,6 +45,7 @@ __all__ = [
     "find_nonfinite",
     "log_softmax",
     "mlp",
+    "mnist",
     "nll_loss",
     "plot_history",
     "show_confusion",

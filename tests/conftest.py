@@ -9,6 +9,8 @@ from browser import FLAGS, find_chromium, serve
 from nbdev.config import get_config
 from playwright.sync_api import sync_playwright
 
+from mnist_walkthrough import mnist
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -36,6 +38,14 @@ def own_cache(tmp_path_factory):
     patch.setenv("MNIST_WALKTHROUGH_PROGRESS", str(tmp_path_factory.mktemp("solved")))
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="session")
+def full_set(own_cache):
+    "The full MNIST, from the folder or archive that MNIST_PNG names."
+    if not os.environ.get("MNIST_PNG"):
+        pytest.skip("not run: needs the full MNIST as PNGs, named by MNIST_PNG")
+    return mnist(os.environ["MNIST_PNG"])
 
 
 @pytest.fixture

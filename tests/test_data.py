@@ -1,12 +1,27 @@
+import os
+import shutil
 import struct
 import zlib
+from contextlib import suppress
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from mnist_walkthrough import ImageDataset, decode_png, digits, show_images
-from mnist_walkthrough.data import as_squares, by_number, class_files, decode_with_pillow
+from mnist_walkthrough.data import (
+    as_squares,
+    by_number,
+    cache_folder,
+    class_files,
+    decode_files,
+    decode_with_pillow,
+    known_rows,
+    pack_of,
+    png_rows,
+    unfilter_all,
+)
 
 
 def chunk(kind, content):
@@ -103,7 +118,7 @@ def test_numbers_in_names_are_numbers():
     ]
 
 
-@pytest.mark.parametrize("decoder", [decode_png, decode_with_pillow])
+@pytest.mark.parametrize("decoder", [None, decode_png, decode_with_pillow])
 def test_classes_and_files_by_number_with_their_labels(tmp_path, decoder):
     folder = folder_of_images(tmp_path, {10: [(3, 2)] * 12, 2: [(3, 2)] * 11})
     (folder / ".DS_Store").write_text("no image")
@@ -204,3 +219,145 @@ def test_too_few_rows_and_a_cut_stream_are_refused(decoder):
             decoder(data)
     with pytest.raises(ValueError, match="none that a PNG can have"):
         decoder(png((0, 1, 8, 0, 0, 0, 0), b""))
+
+
+def test_all_at_once_undoes_any_mixture_of_filters():
+    g = np.random.default_rng(0)
+    for n, height, width in ((1, 1, 1), (7, 1, 9), (7, 9, 1), (300, 6, 5)):
+        stored = g.integers(256, size=(n, height, 1 + width), dtype=np.uint8)
+        stored[:, :, 0] = g.integers(5, size=(n, height))
+        expected = [decode_png(png((width, height, 8, 0, 0, 0, 0), s.tobytes())) for s in stored]
+        assert np.array_equal(unfilter_all(stored), torch.stack(expected).numpy())
+
+
+def unusual(data):
+    "The same picture as other files: with a text, and in two pieces."
+    pixels = data[41:-16]
+    pieces = chunk(b"IDAT", pixels[:50]) + chunk(b"IDAT", pixels[50:])
+    text = chunk(b"tEXt", b"Title\0Three")
+    return data[:33] + data[33:-12] + text + data[-12:], data[:33] + pieces + data[-12:]
+
+
+@pytest.mark.parametrize("together", [1, 2, 100])
+def test_all_at_once_reads_what_one_by_one_reads(tmp_path, together):
+    usual = [f.read_bytes() for f in class_files(digits() / "training", 3)[3]]
+    files = []
+    for i, data in enumerate([usual[0], *unusual(usual[1]), usual[2], *unusual(usual[0])]):
+        (tmp_path / f"{i}.png").write_bytes(data)
+        files.append(tmp_path / f"{i}.png")
+    one_by_one = torch.stack([decode_png(f.read_bytes()) for f in files])
+    assert torch.equal(decode_files([*map(str, files)], together=together), one_by_one)
+
+
+def test_no_flipped_bit_and_no_cut_passes_when_the_header_is_known():
+    data = class_files(digits() / "training", 1)[3][0].read_bytes()
+    for i in range(33, len(data)):
+        for damaged in (
+            data[:i],
+            *(data[:i] + bytes([data[i] ^ 1 << b]) + data[i + 1 :] for b in range(8)),
+        ):
+            with suppress(ValueError):
+                assert known_rows(damaged, 812) is None
+    assert known_rows(data, 812) == png_rows(data)[1]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (png((1, 2, 8, 0, 0, 0, 0), b"\0\0\5\0"), "filter type 5"),
+        (png((2, 1, 8, 0, 0, 0, 0), b"\0\0\0"), r"\[1, 2\] pixels, expected \[2, 1\]"),
+        (png((1, 2, 8, 0, 0, 0, 0), b"\0\0\0"), "promises 4 bytes"),
+        (png((1, 2, 8, 0, 0, 0, 0), b"\0\0\0\0\0"), "holds more"),
+    ],
+)
+def test_a_bad_file_among_good_ones_is_named(tmp_path, data, message):
+    folder = folder_of_images(tmp_path, {0: [(1, 2)] * 3})
+    (folder / "0" / "1.png").write_bytes(data)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"1.png: .*{message}"):
+            ImageDataset(folder, (2, 1))
+    assert not pack_of(folder).exists()
+
+
+def test_decoded_once_then_mapped(tmp_path, monkeypatch):
+    folder = folder_of_images(tmp_path / "set", {10: [(3, 2)] * 12, 2: [(3, 2)] * 11})
+    first = ImageDataset(folder, (2, 3))
+    monkeypatch.setattr("mnist_walkthrough.data.read_files", None)
+    again = ImageDataset(str(folder), (2, 3))
+    assert torch.equal(again.images, first.images)
+    assert torch.equal(again.y, first.y)
+    again.images += 1
+    assert torch.equal(ImageDataset(folder, [2, 3]).images, first.images), "the pack stays as it is"
+
+
+def swapped(folder):
+    "Two files change their names; sizes and times of change of the contents stay."
+    (folder / "0.png").rename(folder / "x")
+    (folder / "1.png").rename(folder / "0.png")
+    (folder / "x").rename(folder / "1.png")
+
+
+def same_size_and_time(folder):
+    before = (folder / "1.png").stat()
+    shutil.copy(folder / "2.png", folder / "1.png")
+    assert (folder / "1.png").stat().st_size == before.st_size
+    os.utime(folder / "1.png", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        swapped,
+        same_size_and_time,
+        lambda folder: (folder / "1.png").unlink(),
+        lambda folder: shutil.copy(folder / "1.png", folder / "5.png"),
+        lambda folder: (folder / "0.png").rename(folder / "7.png"),
+        lambda folder: shutil.copytree(folder, folder.parent / "3"),
+        lambda folder: folder.rename(folder.parent / "8"),
+    ],
+)
+def test_a_changed_folder_is_read_anew(tmp_path, change):
+    folder = folder_of_images(tmp_path, {0: [(3, 2)] * 3, 1: [(3, 2)]})
+    before = ImageDataset(folder, (2, 3))
+    change(folder / "0")
+    now, decoded = ImageDataset(folder, (2, 3)), ImageDataset(folder, (2, 3), decoder=decode_png)
+    assert torch.equal(now.images, decoded.images)
+    assert torch.equal(now.y, decoded.y)
+    assert len(now) != len(before) or not torch.equal(
+        torch.cat([now.images.flatten(), now.y]), torch.cat([before.images.flatten(), before.y])
+    )
+
+
+def test_a_pack_of_another_size_or_a_damaged_one_is_not_used(tmp_path):
+    folder = folder_of_images(tmp_path, {0: [(3, 2)] * 3})
+    first = ImageDataset(folder, (2, 3))
+    with pytest.raises(ValueError, match=r"0.png: \[2, 3\] pixels, expected \[3, 2\]"):
+        ImageDataset(folder, (3, 2))
+    whole = pack_of(folder).read_bytes()
+    for damaged in (b"", whole[:20], whole[:-1], b"\xff" * 100):
+        pack_of(folder).write_bytes(damaged)
+        assert torch.equal(ImageDataset(folder, (2, 3)).images, first.images)
+        assert pack_of(folder).read_bytes() == whole
+
+
+def test_without_a_cache_a_folder_is_read_all_the_same(tmp_path, monkeypatch):
+    folder = folder_of_images(tmp_path / "set", {0: [(3, 2)] * 3})
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("MNIST_WALKTHROUGH_CACHE", str(tmp_path / "file"))
+    assert len(ImageDataset(folder, (2, 3))) == 3
+
+
+def test_a_chosen_decoder_sees_every_file_and_leaves_no_pack(tmp_path):
+    folder, seen = folder_of_images(tmp_path, {0: [(3, 2)] * 3}), []
+
+    def decoder(data):
+        seen.append(data)
+        return 255 - decode_png(data)
+
+    for _ in range(2):
+        images = ImageDataset(folder, (2, 3), decoder=decoder).images
+        assert images[:, 0, 0].tolist() == [255, 254, 253]
+    assert len(seen) == 6
+    ImageDataset(folder, (2, 3), num_samples=2)
+    assert not pack_of(folder).exists()
+    assert not list(cache_folder().glob("tmp*"))

@@ -2,19 +2,15 @@
 
 import csv
 import hashlib
-import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-
 from mnist_walkthrough import digits
 from mnist_walkthrough.data import cache_folder, class_files
 
 PACKAGE = Path(__file__).resolve().parent.parent / "mnist_walkthrough"
-FULL = Path(os.environ.get("MNIST_PNG", "no folder is named by MNIST_PNG"))
 
 
 def test_archive_is_as_its_manifest_says():
@@ -60,11 +56,8 @@ def test_maker_makes_the_same_archive_from_the_shipped_digits_as_often_as_asked(
     }
 
 
-@pytest.mark.skipif(
-    not FULL.is_dir(), reason="not run: needs the full MNIST as PNGs, named by MNIST_PNG"
-)
-def test_maker_makes_the_shipped_archive_from_the_full_set(root, tmp_path):
-    assert make(root, FULL, tmp_path).returncode == 0
+def test_maker_makes_the_shipped_archive_from_the_full_set(root, tmp_path, full_set):
+    assert make(root, full_set, tmp_path).returncode == 0
     for name in ("digits.zip", "digits.csv"):
         assert (tmp_path / name).read_bytes() == (PACKAGE / name).read_bytes()
 
