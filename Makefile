@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test lab docs docs-serve notebooks student digits clean help
+.PHONY: run test lab docs docs-serve notebooks student digits results clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ student: .venv/dev  ## the notebooks without the solutions of their exercises, i
 
 digits:  ## make digits.zip again from a folder of all MNIST PNGs (FROM=folder)
 	$(PYTHON) tools/make_digits.py $(FROM)
+
+results: .venv/dev  ## make the stored results again, on the full MNIST (NAMES="accuracy_headline")
+	@$(BIN)/python tools/make_results.py $(NAMES)
 
 clean:  ## remove all that the other targets made
 	rm -rf .venv node_modules build dist student *.egg-info _proc _docs .pytest_cache .mypy_cache .ruff_cache

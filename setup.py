@@ -22,7 +22,16 @@ setup(
     keywords=cfg["keywords"].split(),
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=[cfg["lib_path"], f"{cfg['lib_path']}.*"]),
-    package_data={cfg["lib_path"]: ["digits.zip", "digits.csv", "digits.md", "py.typed", "js/*"]},
+    package_data={
+        cfg["lib_path"]: [
+            "digits.zip",
+            "digits.csv",
+            "digits.md",
+            "py.typed",
+            "js/*",
+            "results/*.json",
+        ]
+    },
     install_requires=cfg["requirements"].split(),
     extras_require={
         "dev": cfg["dev_requirements"].split(),

@@ -28,7 +28,7 @@ def executed(offline):
 
 def test_all_are_there():
     names = ["data", "loader", "net", "optimizer", "loss", "metric", "learner", "play"]
-    names += ["gradients", "inspect"]
+    names += ["gradients", "inspect", "speed", "accuracy", "convnet", "scale"]
     expected = [f"{i:02}_{name}" for i, name in enumerate(names, 1)] + ["index"]
     assert [path.stem for path in NOTEBOOKS] == expected
 

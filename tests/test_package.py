@@ -11,7 +11,9 @@ import pytest
 MODULES = [
     "__init__",
     "_modidx",
+    "accuracy",
     "cli",
+    "convnet",
     "data",
     "gradients",
     "guess",
@@ -23,6 +25,8 @@ MODULES = [
     "net",
     "optimizer",
     "play",
+    "scale",
+    "speed",
 ]
 DATA = ["digits.csv", "digits.md", "digits.zip", "py.typed"]
 
@@ -50,7 +54,8 @@ def test_wheel_holds_the_package_and_nothing_else(built, root):
     }
     tools = {f"js/{path.name}" for path in root.glob("mnist_walkthrough/js/*")}
     checks = {f"check/{path.name}" for path in root.glob("mnist_walkthrough/check/*.py")}
-    assert package == {f"{m}.py" for m in MODULES} | set(DATA) | tools | checks
+    results = {f"results/{path.name}" for path in root.glob("mnist_walkthrough/results/*.*")}
+    assert package == {f"{m}.py" for m in MODULES} | set(DATA) | tools | checks | results
     assert {n.split("/")[0].split("-")[0] for n in names} == {"mnist_walkthrough"}
     assert any(n.endswith("licenses/LICENSE") for n in names)
 
