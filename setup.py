@@ -36,6 +36,7 @@ setup(
     extras_require={
         "dev": cfg["dev_requirements"].split(),
         "widget": cfg["widget_requirements"].split(),
+        "onnx": cfg["onnx_requirements"].split(),
     },
     entry_points={
         "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"],
