@@ -337,7 +337,7 @@ def load_split(
     files, decoder = class_files(folder), decode_png if own else decode_with_pillow
     height, width = decoder(next(iter(files.values()))[0].read_bytes()).shape
     if own:
-        dataset = ImageDataset(folder, (height, width), decoder=decoder)
+        dataset = ImageDataset(folder, (height, width))
         return TensorDataset(dataset.x, dataset.y)
     pixels = [read_image(f, (height, width), decoder) for pngs in files.values() for f in pngs]
     y = torch.tensor([label for label, pngs in files.items() for _ in pngs])

@@ -300,22 +300,27 @@ def test_a_damaged_archive_is_refused(cache, tmp_path, served, cut):
         mnist(tmp_path / "damaged.tgz")
     with tarfile.open(tmp_path / "other.tar", "w") as archive:
         add(archive, "other/file", b"")
-    with pytest.raises(ValueError, match="no folder mnist_png/training"):
+    with pytest.raises(ValueError, match="'other/file' is no image in a class folder"):
         mnist(tmp_path / "other.tar")
+    with tarfile.open(tmp_path / "empty.tar", "w"):
+        pass
+    with pytest.raises(ValueError, match="no folder mnist_png/training"):
+        mnist(tmp_path / "empty.tar")
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @pytest.mark.parametrize("under", [".", "raw", "MNIST/raw"])
-def test_idx_files_of_the_user(cache, tmp_path, arrays, suffix, under):
+@pytest.mark.parametrize("before_idx", ["-", "."])
+def test_idx_files_of_the_user(cache, tmp_path, arrays, suffix, under, before_idx):
     raw = tmp_path / "mine" / under
     raw.mkdir(parents=True)
     for name, array in arrays.items():
         content = gzip.compress(idx(array)) if suffix else idx(array)
-        (raw / f"{name}{suffix}").write_bytes(content)
+        (raw / f"{name.replace('-idx', before_idx + 'idx')}{suffix}").write_bytes(content)
     first = mnist(tmp_path / "mine")
     assert is_the_small_set(first, arrays)
     assert mnist(str(tmp_path / "mine")) == first
-    os.utime(raw / f"{data.IDX_FILES[0]}{suffix}")
+    os.utime(next(raw.glob("train-images*")))
     assert mnist(tmp_path / "mine") != first, "changed files are another data set"
 
 
