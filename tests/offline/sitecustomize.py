@@ -11,7 +11,7 @@ def guarded(name, host_of):
     original = getattr(owner, name)
 
     def call(*args, **kwargs):
-        host = host_of(args)
+        host = host_of(args or (kwargs["host"],))
         if host not in LOCAL:
             raise OSError(f"tests run without network; tried to reach {host}")
         return original(*args, **kwargs)
