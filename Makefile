@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test lab docs docs-serve notebooks student digits results clean help
+.PHONY: run test lab docs docs-serve notebooks student digits results bench clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ digits:  ## make digits.zip again from a folder of all MNIST PNGs (FROM=folder)
 
 results: .venv/dev  ## make the stored results again, on the full MNIST (NAMES="accuracy_headline")
 	@$(BIN)/python tools/make_results.py $(NAMES)
+
+bench: .venv/run  ## one epoch of MNIST, ours and every peer in turn (ARGS="--only ours,numpy --threads 2")
+	@$(BIN)/python tools/bench/run.py $(ARGS)
 
 clean:  ## remove all that the other targets made
 	rm -rf .venv node_modules build dist student *.egg-info _proc _docs .pytest_cache .mypy_cache .ruff_cache
