@@ -7,6 +7,13 @@ import textwrap
 
 from mnist_walkthrough.check import solved
 from mnist_walkthrough.check.core import EXERCISES, Verdict
+from mnist_walkthrough.check.convnet import (
+    average_pool,
+    fold,
+    fuse,
+    receptive_field,
+    shift_kernel,
+)
 from mnist_walkthrough.check.data import (
     decode_grey,
     filter_row,
@@ -83,6 +90,7 @@ __all__ = [
     "accuracy_when_sure",
     "adam",
     "average_over_shifts",
+    "average_pool",
     "balanced_rows",
     "batch_norm",
     "binary_cross_entropy",
@@ -94,6 +102,8 @@ __all__ = [
     "dropout",
     "filter_row",
     "first_per_class",
+    "fold",
+    "fuse",
     "kink",
     "label_smoothing",
     "large_step",
@@ -116,11 +126,13 @@ __all__ = [
     "precision_recall_f1",
     "predict_all",
     "progress",
+    "receptive_field",
     "rescuing_rate",
     "reversed_names",
     "rows_backward",
     "same_function",
     "shift",
+    "shift_kernel",
     "shuffling_loader",
     "sigmoid_backward",
     "silent_flip",
