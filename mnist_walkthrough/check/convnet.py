@@ -242,11 +242,13 @@ def fuse(
 
 
 def layers(
-    sizes: tuple[int, ...], options: dict[str, float], of: torch.dtype
+    sizes: tuple[int, ...], options: dict[str, Any], of: torch.dtype
 ) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
     "A convolution and a batch norm in evaluation mode, with numbers that tell slips apart."
-    conv = nn.Conv2d(*sizes[:4], padding=sizes[4], bias=bool(options.get("bias", True)))
-    norm = nn.BatchNorm2d(sizes[1], eps=options.get("eps", 1e-5))
+    n_in, n_out, kernel_size, stride, padding = sizes
+    has_bias = bool(options.get("bias", True))
+    conv = nn.Conv2d(n_in, n_out, kernel_size, stride, padding, bias=has_bias)
+    norm = nn.BatchNorm2d(n_out, eps=options.get("eps", 1e-5))
     g = seeded(6)
     for tensor in (*conv.state_dict().values(), *norm.state_dict().values()):
         if tensor.is_floating_point():
@@ -290,7 +292,7 @@ def wrong_fusions(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> dict[str,
     bias = torch.zeros_like(mean) if conv.bias is None else conv.bias.detach()
 
     def out(scale: Tensor, bias: Tensor) -> Tensor:
-        return F.conv2d(x, w * scale[:, None, None, None], bias, conv.stride, conv.padding)  # type: ignore[arg-type]
+        return F.conv2d(x, w * scale[:, None, None, None], bias, conv.stride, conv.padding)
 
     scale = gamma / var.sqrt()
     return {
