@@ -23,6 +23,7 @@ import sys
 import venv
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +38,9 @@ BUILD = HERE.parent.parent / "build" / "bench"
 STORED = HERE.parent.parent / "mnist_walkthrough" / "results" / "speed_bench.json"
 
 REFERENCE = "torch_nn"
-LOSS_WITHIN = 0.1  # Of the reference's loss after as many epochs
+LOSS_WITHIN = (
+    0.15  # Of the reference's after as many epochs; orders differ by 3 %, half the rows by 25 %
+)
 CORES_OVER = 0.1  # Busy cores above the stated threads
 BUDGET = 20  # Seconds of timed epochs after which a contender sits out
 AT_LEAST = 3  # Rounds that the slowest takes part in all the same
@@ -131,13 +134,13 @@ def environment(requirements: Path) -> Path:
     wanted = requirements.read_text(encoding="utf-8")
     if kept.is_file() and kept.read_text(encoding="utf-8") == wanted:
         return python
-    print(f"setting up {requirements.stem}", flush=True)
+    tqdm.write(f"setting up {requirements.stem}")
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, symlinks=True)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
     torch = [line for line in wanted.splitlines() if line.startswith("torch==")]
-    steps = [["-c", str(requirements), *torch]] if torch else []  # with what its build needs
-    for step in [*steps, ["--no-deps", "-r", str(requirements)]]:
+    rest = [["-c", str(requirements), *torch]] if torch else []  # what its build for GPUs needs
+    for step in [["--no-deps", "-r", str(requirements)], *rest]:
         done = subprocess.run([*pip, *step], capture_output=True, text=True)
         if done.returncode:
             raise Refused(f"cannot be installed: {first_error(done.stderr)}")
@@ -153,7 +156,8 @@ class Entry:
         self.job = job | {"packages": contender.packages}
         self.log = BUILD / f"{contender.name}.log"
         self.process, self.versions, self.refused = None, "", ""
-        self.losses, self.runs = [], []
+        self.losses: list[float | None] = []
+        self.runs: list[dict[str, Any]] = []
 
     def start(self) -> None:
         "Its environment, its process, and a first epoch that is not timed, in which some compile."
@@ -185,8 +189,9 @@ class Entry:
 
     def train(self) -> dict:
         "One epoch."
-        self.process.stdin.write(b"\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # its answer, or the lack of one, says more
+            self.process.stdin.write(b"\n")
+            self.process.stdin.flush()
         found = self.answer()
         self.losses.append(found["loss"])
         if found["cores"] > self.threads + CORES_OVER:
@@ -194,9 +199,10 @@ class Entry:
         return found
 
     def take_part(self, number: int) -> None:
-        "One epoch of a round, unless it has used up its time."
+        "One epoch of a round, unless its time is used up."
         times = [run["seconds"] for run in self.runs]
-        if len(times) < AT_LEAST or sum(times) < BUDGET:
+        always = len(times) < AT_LEAST or self.contender.name == REFERENCE
+        if always or sum(times) < BUDGET:
             self.runs.append({"round": number} | self.train())
 
     def attempt(self, action: Callable[..., None], *args: Any) -> None:
@@ -207,16 +213,15 @@ class Entry:
             action(*args)
         except Refused as reason:
             self.refused = str(reason)
-            print(f"{self.contender.label}: {reason}", flush=True)
+            tqdm.write(f"{self.contender.label} {reason}")
 
     def compare(self, reference: list[float]) -> None:
         "Raises `Refused` unless the losses, from the start on, are about those of the reference."
         for i, (loss, expected) in enumerate(zip(self.losses, reference, strict=False)):
             within = LOSS_WITHIN if i else 1e-3  # all begin with the same weights
             if loss is None or not abs(loss - expected) <= within * expected:
-                raise Refused(
-                    f"does other work: after {i} epochs its loss is {loss}, the reference's {expected}"
-                )
+                found = "not known" if loss is None else f"{loss:.3f}"
+                raise Refused(f"does other work: loss after {i} epochs {found}, not {expected:.3f}")
 
     def end(self) -> None:
         if self.process:
@@ -237,7 +242,7 @@ def race(contenders: list[Contender], job: dict, rounds: int) -> list[Entry]:
         for entry in entries:
             entry.end()
     reference = next(e for e in entries if e.contender.name == REFERENCE)
-    if reference.refused or not reference.losses[1] < reference.losses[0] / 2:
+    if reference.refused or not reference.losses[1] < 0.9 * reference.losses[0]:
         raise SystemExit(f"no reference: {reference.refused or 'it does not train'}")
     for entry in entries:
         if entry.contender.trains:
@@ -265,29 +270,21 @@ def collect(entries: list[Entry]) -> Result:
 
 def table(result: Result) -> str:
     "Medians with quartiles, the fastest first; then who is refused."
-    groups = defaultdict(list)
+    groups, rows, missing = defaultdict(list), [], []
     for run in result.runs:
-        groups[run["contender"]].append(run)
-    rows = []
+        if "refused" in run:
+            missing.append(f"not in the table: {run['contender']} {run['refused']}")
+        else:
+            groups[run["contender"]].append(run)
     for label, runs in groups.items():
-        if "refused" in runs[0]:
-            continue
         low, ratio, high = quartiles([run["ratio"] for run in runs])
-        seconds, cores = (
-            statistics.median(run[key] for run in runs) for key in ("seconds", "cores")
-        )
-        loss = f"{runs[0]['loss']:.3f}" if runs[0]["loss"] else "-"
-        row = f"{label:30} {ratio:7.2f} ({low:.2f} to {high:.2f})"
-        rows.append(
-            (
-                ratio,
-                f"{row:55} {seconds:8.3f} s {cores:5.2f} {loss:>6} {len(runs):6}  {runs[0]['with']}",
-            )
-        )
-    head = f"{'':30} {'ratio':>7} {'(quartiles)':16} {'seconds':>10} {'cores':>5} {'loss':>6} rounds  with"
-    missing = [
-        f"not in the table: {r['contender']} {r['refused']}" for r in result.runs if "refused" in r
-    ]
+        spread = f"({low:.2f} to {high:.2f})"
+        seconds = statistics.median(run["seconds"] for run in runs)
+        cores = statistics.median(run["cores"] for run in runs)
+        loss = "-" if runs[-1]["loss"] is None else f"{runs[-1]['loss']:.3f}"
+        row = f"{label:30} {ratio:6.2f} {spread:16} {seconds:7.3f} s {cores:6.2f}"
+        rows.append((ratio, f"{row} {len(runs):7} {loss:>6}  {runs[0]['with']}"))
+    head = f"{'':30}  ratio (quartiles)      median  cores  rounds   loss  with"
     return "\n".join([head, *(row for _, row in sorted(rows)), *missing])
 
 
@@ -311,6 +308,11 @@ def make_job(folder: Path, batch_size: int, threads: int) -> dict:
     }
 
 
+def n_cores() -> int:
+    "Cores that this process may use."
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def main() -> None:
     names = [contender.name for contender in CONTENDERS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -320,11 +322,12 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help=f"keep the result in {STORED.name}")
     args = parser.parse_args()
     only = args.only.split(",") if args.only else names
+    if args.only and args.save:
+        parser.error("--save is for a run of all contenders, without --only")
     if unknown := set(only) - set(names):
         parser.error(f"no contender {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if not 1 <= args.threads <= cores or args.rounds < 1:
-        parser.error(f"--threads is from 1 to the {cores} cores here, --rounds is 1 or more")
+    if not 1 <= args.threads <= n_cores() or args.rounds < 1:
+        parser.error(f"--threads is from 1 to the {n_cores()} cores here, --rounds is 1 or more")
     try:
         folder = mnist() / "training"
     except (OSError, ValueError) as error:

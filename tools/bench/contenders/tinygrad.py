@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-os.environ["DEV"] = "CPU"
+os.environ |= {"DEV": "CPU", "PARALLEL": "0"}  # compile here: other processes lack the compiler
 
 import numpy as np
 from tinygrad import Context, Tensor, TinyJit
