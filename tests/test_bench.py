@@ -98,13 +98,16 @@ def test_who_keeps_more_cores_busy_is_refused(job, fake):
     assert re.fullmatch(r"keeps 2\.\d+ cores busy, stated: 1", refusal(entries))
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not run: no process is pinned here")
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="not run: no process is pinned here"
+)
 @pytest.mark.parametrize("threads", sorted({1, min(2, bench.n_cores())}))
 def test_a_contender_is_kept_to_its_threads(job, fake, threads):
     kept = fake(f"""def __init__(self, work):
     super().__init__(work)
     assert len(os.sched_getaffinity(0)) == {threads}
-    assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENBLAS_NUM_THREADS"] == "{threads}"""")
+    assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENBLAS_NUM_THREADS"] == '{threads}'
+""")
     assert refusal(bench.race([CONTENDERS["numpy"], kept], job | {"threads": threads}, 1)) == ""
 
 

@@ -317,7 +317,9 @@ def main() -> None:
     names = [contender.name for contender in CONTENDERS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", metavar="NAMES", help=f"some of {','.join(names)}")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument(
+        "--rounds", type=int, default=21, help="in which all take part in turn (21)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="for each contender (1)")
     parser.add_argument("--save", action="store_true", help=f"keep the result in {STORED.name}")
     args = parser.parse_args()
