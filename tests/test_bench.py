@@ -93,9 +93,9 @@ def test_who_gives_no_answer_is_not_waited_for(job, fake, monkeypatch):
 
 
 def test_who_keeps_more_cores_busy_is_refused(job, fake):
-    greedy = fake("def epoch(self):\n    time.process_time = lambda: 2 * time.perf_counter()")
+    greedy = fake("time.process_time = lambda: 2 * time.perf_counter()")
     entries = bench.race([CONTENDERS["numpy"], greedy], job, rounds=1)
-    assert re.fullmatch(r"keeps 2\.\d+ cores busy, stated: 1", refusal(entries))
+    assert refusal(entries) == "keeps 2.00 cores busy, stated: 1"
 
 
 @pytest.mark.skipif(
