@@ -286,7 +286,7 @@ def table(result: Result) -> str:
         spread = f"({low:.2f} to {high:.2f})"
         seconds = statistics.median(run["seconds"] for run in runs)
         cores = statistics.median(run["cores"] for run in runs)
-        loss = "-" if runs[-1]["loss"] is None else f"{runs[-1]['loss']:.3f}"
+        loss = "-" if runs[0]["loss"] is None else f"{runs[0]['loss']:.3f}"
         row = f"{label:30} {ratio:6.2f} {spread:16} {seconds:7.3f} s {cores:6.2f}"
         rows.append((ratio, f"{row} {len(runs):7} {loss:>6}  {runs[0]['with']}"))
     head = f"{'':30}  ratio (quartiles)      median  cores  rounds   loss  with"
@@ -344,7 +344,7 @@ def main() -> None:
     result = collect(race(chosen, make_job(folder, 256, args.threads), args.rounds))
     threads = f"{args.threads} thread{'s' if args.threads > 1 else ''}"
     print(f"\nOne epoch of MNIST, batch size 256, 784-30-10, SGD, {threads}; {result.caption()}")
-    print(table(result))
+    print(f"{table(result)}\nloss: after the first round, the second epoch")
     show_bench(result).savefig(BUILD / "bench.png", dpi=150)
     print(f"picture: {BUILD / 'bench.png'}")
     if args.save:
