@@ -1,0 +1,57 @@
+"""The training of stage 14 as a program: alone, or in as many processes as torchrun starts.
+
+    python -m mnist_walkthrough.distributed run.safetensors
+    torchrun --nproc-per-node 2 -m mnist_walkthrough.distributed run.safetensors
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from mnist_walkthrough.scale import (
+    Checkpoint,
+    Distributed,
+    make_learner,
+    process_group,
+    rank,
+    world_size,
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="mnist_walkthrough.distributed",
+        description="Train 784-30-10. Start it again, and it goes on from its checkpoint.",
+    )
+    parser.add_argument("checkpoint", type=Path, help="file that is written after each epoch")
+    parser.add_argument("--data", type=Path, help="folder of images; the shipped digits if none")
+    parser.add_argument("--epochs", type=int, default=20, help="in all, default 20")
+    parser.add_argument("--batch-size", type=int, default=199, help="of all processes together")
+    parser.add_argument("--hidden", type=int, default=30, help="units of the hidden layer")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
+    parser.add_argument("--seed", type=int, default=37, help="of weights and permutations")
+    args = parser.parse_args()
+    try:
+        with process_group(args.device) as device:
+            line = f"process {rank()} of {world_size()}: pid {os.getpid()}, {device}\n"
+            print(line, end="", flush=True)
+            learner = make_learner(
+                [Distributed(device), Checkpoint(args.checkpoint)],
+                data=args.data,
+                batch_size=args.batch_size,
+                n_hidden=args.hidden,
+                dtype=getattr(torch, args.dtype),
+                device=device,
+                seed=args.seed,
+            )
+            learner.fit(args.epochs, progress=rank() == 0)
+    except ConnectionError as error:
+        sys.exit(f"{error}; the same command goes on from {args.checkpoint}")
+
+
+if __name__ == "__main__":
+    main()
