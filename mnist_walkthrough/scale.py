@@ -211,6 +211,7 @@ def processes(
             "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
             "MNIST_WALKTHROUGH_MEET": meet,
             "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         }
         command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={n}"]
@@ -418,7 +419,7 @@ def shuffle_buffer(
     for places in torch.randperm(n, generator=generator).split(1024):
         yield images[places], y[places]
 
-
+# %% ../nbs/14_scale.ipynb #rebatch
 def rebatch(
     blocks: Iterable[tuple[Tensor, Tensor]],  # Of any sizes
     batch_size: int,  # Rows in a batch
