@@ -39,8 +39,9 @@ def main() -> None:
         with process_group(args.device) as device:
             line = f"process {rank()} of {world_size()}: pid {os.getpid()}, {device}\n"
             print(line, end="", flush=True)
+            in_company = [Distributed(device)] if world_size() > 1 else []
             learner = make_learner(
-                [Distributed(device), Checkpoint(args.checkpoint)],
+                [*in_company, Checkpoint(args.checkpoint)],
                 data=args.data,
                 batch_size=args.batch_size,
                 n_hidden=args.hidden,

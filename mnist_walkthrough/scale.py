@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['make_learner', 'rank', 'world_size', 'Share', 'Replica', 'add_shares', 'on_rows', 'same_draws', 'Distributed',
            'process_group', 'processes', 'pack', 'unpack', 'write_state', 'read_state', 'optimizer_state',
-           'load_optimizer_state', 'random_module', 'of_all', 'Checkpoint', 'write_shards', 'read_blocks',
-           'shuffle_buffer', 'rebatch', 'ShardStream', 'clumping', 'InBFloat16', 'export_onnx']
+           'load_optimizer_state', 'random_kinds', 'random_module', 'of_all', 'Checkpoint', 'write_shards',
+           'read_blocks', 'shuffle_buffer', 'rebatch', 'ShardStream', 'clumping', 'InBFloat16', 'export_onnx']
 
 # %% ../nbs/14_scale.ipynb #imports-export
+import copy
 import json
 import logging
 import os
@@ -120,13 +121,11 @@ def on_rows(
 def same_draws(
     dl: Any,  # A loader
 ) -> None:
-    "All processes draw the permutations of the first; raises `ValueError` when the loader has no generator for it."
-    generator = getattr(dl, "generator", None)
+    "All processes draw the permutations of the first; raises `ValueError` when the loader has no generator of its own."
+    generator, shuffle = getattr(dl, "generator", None), getattr(dl, "shuffle", False)
+    if generator is torch.default_generator or (shuffle and generator is None):
+        raise ValueError("give the loader a generator=, from which every process draws the same")
     if generator is None:
-        if getattr(dl, "shuffle", False):
-            raise ValueError(
-                "give the loader a generator=, from which every process draws the same"
-            )
         return
     state = generator.get_state()
     dist.broadcast(state, 0)
@@ -307,6 +306,11 @@ def load_optimizer_state(
         setattr(optimizer, name, value)
 
 # %% ../nbs/14_scale.ipynb #random-states
+def random_kinds(model: nn.Module) -> set[str]:
+    "The kinds of device whose global generators a model's training draws from."
+    return {"cpu"} | {p.device.type for p in model.parameters()}
+
+
 def random_module(kind: str) -> Any:
     "Where torch keeps `get_rng_state` and `set_rng_state` of a kind of device."
     return torch if kind == "cpu" else getattr(torch, kind)
@@ -355,15 +359,16 @@ class Checkpoint(Callback):
         load_optimizer_state(learner.optimizer, state["optimizer"])
         for generator, kept in zip(self.generators(learner), state["generators"], strict=True):
             generator.set_state(kept)
-        for kind, kept in state["random"].items():
+        for kind in random_kinds(learner.model) & state["random"].keys():
+            kept = state["random"][kind]
             if rank() < len(kept):
                 random_module(kind).set_rng_state(kept[rank()].clone())
         learner.history, learner.stop = state["history"], state["stop"]
         learner.n_epochs -= len(learner.history)
 
     def after_epoch(self, learner: Loop) -> None:
-        kinds = {"cpu", next(learner.model.parameters()).device.type}
-        random = {kind: of_all(random_module(kind).get_rng_state()) for kind in sorted(kinds)}
+        kinds = sorted(random_kinds(learner.model))
+        random = {kind: of_all(random_module(kind).get_rng_state()) for kind in kinds}
         if rank() == 0:
             state = {
                 "model": learner.model.state_dict(),
@@ -525,8 +530,8 @@ def export_onnx(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`isinstance.treespec", FutureWarning)
             program = torch.onnx.export(
-                model.eval(),
-                (example,),
+                copy.deepcopy(model).cpu().eval(),
+                (example.cpu(),),
                 dynamo=True,
                 verbose=False,
                 input_names=["x"],

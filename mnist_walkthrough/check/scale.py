@@ -69,7 +69,7 @@ def rows(tensor: Any, case: str, what: str) -> list[int]:
         raise Wrong(f"{case}: {what} is {nothing_or_type(tensor)}; expected an int64 tensor [rows]")
     if tensor.dtype != torch.int64:
         raise Wrong(f"{case}: {what} is {nothing_or_type(tensor)}; expected int64")
-    return tensor.tolist()  # type: ignore[no-any-return]
+    return tensor.tolist()
 
 
 @exercise(stage=14)
