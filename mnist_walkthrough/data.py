@@ -474,7 +474,8 @@ class ImageDataset:
     @cached_property
     def x(self) -> Tensor:
         "The images as rows in [0, 1], float32 [n, height * width]: the formula of `torchvision.transforms.ToTensor`."
-        return self.images.flatten(1).float() / 255
+        rows = self.images.flatten(1).float()
+        return rows / rows.new_tensor(255)  # a GPU makes of / 255 a product with 1/255
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor]:

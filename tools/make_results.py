@@ -27,6 +27,10 @@ class Experiment(NamedTuple):
     check: tuple[dict[str, Any], str] | None  # A case that a test runs again, and what it compares
 
 
+class NotHere(Exception):
+    "This machine lacks what an experiment needs."
+
+
 def experiments() -> dict[str, Experiment]:
     "All experiments by their names."
     found: dict[str, Experiment] = {}
@@ -51,7 +55,10 @@ def main() -> None:
     if unknown := set(names) - set(known):
         parser.error(f"no experiment {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     for name in names or known:
-        make(name, known[name])
+        try:
+            make(name, known[name])
+        except NotHere as error:
+            print(f"not made: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":
