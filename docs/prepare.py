@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from PIL import Image
 from reader import Links, entry, read
 
-from mnist_walkthrough import check, guess
+from mnist_walkthrough import check, guess, results
 from mnist_walkthrough.data import ImageDataset, digits
 from mnist_walkthrough.play import bundle, site_files
 
@@ -67,7 +67,7 @@ def api_page(stages, index):
             full = f"{module.__name__}.{name}"
             if full in index[module.__name__]:
                 parts.append(f"{{py:obj}}`{name} <{full}>`\n: {getattr(module, name).__doc__}")
-    for module in (check, guess):
+    for module in (check, guess, results):
         parts += [f"## `{module.__name__}`", module.__doc__]
         for name in module.__all__:
             symbol = getattr(module, name)
@@ -112,7 +112,7 @@ def for_colab(nb):
     nb.cells.insert(
         0,
         new_code_cell(
-            f"%pip install --quiet '{cfg.lib_name}[widget] @ git+{cfg.git_url}'", id="install"
+            f"%pip install --quiet '{cfg.lib_name}[widget,onnx] @ git+{cfg.git_url}'", id="install"
         ),
     )
     return nb

@@ -15,6 +15,7 @@ MODULES = [
     "cli",
     "convnet",
     "data",
+    "distributed",
     "gradients",
     "guess",
     "inspect",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 BIN = Path(sys.executable).parent
-HANDWRITTEN = {"__init__.py", "cli.py", "guess.py"}
+HANDWRITTEN = {"__init__.py", "cli.py", "distributed.py", "guess.py"}
 
 
 def test_package_is_what_the_notebooks_export(root, tmp_path):

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+__all__ = ["Result", "made_here", "stored"]
+
 Run = dict[str, Any]  # The settings of a run and what it found, by their names
 
 
