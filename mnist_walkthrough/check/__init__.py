@@ -97,11 +97,11 @@ from mnist_walkthrough.check.scale import (
     small_shards,
 )
 from mnist_walkthrough.check.speed import (
-    linear_backward_into,
+    fooled_rulers,
+    gradient_from_bytes,
     multiplications,
     needed_factor,
     one_buffer,
-    paired_ratio,
 )
 
 __all__ = [
@@ -127,13 +127,14 @@ __all__ = [
     "filter_row",
     "first_per_class",
     "fold",
+    "fooled_rulers",
     "fuse",
+    "gradient_from_bytes",
     "kink",
     "label_smoothing",
     "large_step",
     "leaky_relu",
     "linear",
-    "linear_backward_into",
     "logsumexp",
     "lost_ink",
     "lr_find",
@@ -152,7 +153,6 @@ __all__ = [
     "one_pixel",
     "order",
     "paired_gain",
-    "paired_ratio",
     "penalty",
     "png_chunk",
     "precision_recall_f1",

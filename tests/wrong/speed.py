@@ -2,50 +2,8 @@
 
 import itertools
 import math
-import statistics
 
 import torch
-
-
-def ratios(ours, theirs):
-    return [a / b for a, b in zip(ours, theirs, strict=True)]
-
-
-def quartiles(values):
-    return statistics.quantiles(values, n=4, method="inclusive")
-
-
-def with_middle(middle):
-    "The right spread round another middle."
-
-    def answer(ours, theirs):
-        low, _, high = quartiles(ratios(ours, theirs))
-        return low, middle(ours, theirs), high
-
-    return answer
-
-
-def exclusive(ours, theirs):
-    return statistics.quantiles(ratios(ours, theirs), n=4)
-
-
-def extremes(ours, theirs):
-    r = ratios(ours, theirs)
-    return min(r), statistics.median(r), max(r)
-
-
-def deviation(ours, theirs):
-    r = ratios(ours, theirs)
-    middle, std = statistics.median(r), statistics.stdev(r)
-    return middle - std, middle, middle + std
-
-
-def median_alone(ours, theirs):
-    return statistics.median(ratios(ours, theirs))
-
-
-def sorted_first(ours, theirs):
-    return quartiles(ratios(sorted(ours), sorted(theirs)))
 
 
 def negative(share, goal):
@@ -120,81 +78,56 @@ def buffered(x, order, batch_size, buffer=None):
         yield torch.index_select(x, 0, i, out=buffer[: len(i)])
 
 
-def assigned(grad, x, weight, by_x, by_weight, by_bias):
-    by_x, by_weight, by_bias = grad @ weight, grad.T @ x, grad.sum(0)
-    return by_x, by_weight, by_bias
+def standardised_first(grad, xb, mean, std):
+    return grad.T @ ((xb.to(grad.dtype) / 255 - mean) / std)
 
 
-def copied_into(grad, x, weight, by_x, by_weight, by_bias):
-    if by_x is not None:
-        by_x.copy_(grad @ weight)
-    by_weight.copy_(grad.T @ x)
-    by_bias.copy_(grad.sum(0))
+def standardised_in_place(grad, xb, mean, std):
+    return grad.T @ xb.to(grad.dtype).div_(255).sub_(mean).div_(std)
 
 
-def by_x_too(grad, x, weight, by_x, by_weight, by_bias):
-    torch.mm(grad, weight, out=by_x)
-    torch.mm(grad.T, x, out=by_weight)
-    torch.sum(grad, 0, out=by_bias)
+def from_bytes(grad, xb, mean, std, shares=None):
+    shares = grad.sum(0)[:, None] if shares is None else shares
+    return grad.T @ xb.to(grad.dtype) / (255 * std) - mean / std * shares
 
 
-def added(grad, x, weight, by_x, by_weight, by_bias):
-    if by_x is not None:
-        by_x.addmm_(grad, weight)
-    by_weight.addmm_(grad.T, x)
-    by_bias.add_(grad.sum(0))
+def mean_not_divided(grad, xb, mean, std):
+    return grad.T @ xb.to(grad.dtype) / (255 * std) - mean * grad.sum(0)[:, None]
 
 
-def other_way_round(grad, x, weight, by_x, by_weight, by_bias):
-    if by_x is not None:
-        torch.mm(grad, weight, out=by_x)
-    torch.mm(x.T, grad, out=by_weight)
-    torch.sum(grad, 0, out=by_bias)
+def only_scaled(grad, xb, mean, std):
+    return from_bytes(grad, xb, 0.0, std)
 
 
-def mean_of_bias(grad, x, weight, by_x, by_weight, by_bias):
-    if by_x is not None:
-        torch.mm(grad, weight, out=by_x)
-    torch.mm(grad.T, x, out=by_weight)
-    torch.mean(grad, 0, out=by_bias)
+def without_deviation(grad, xb, mean, std):
+    return from_bytes(grad, xb, mean, 1.0)
 
 
-def spoils_x(grad, x, weight, by_x, by_weight, by_bias):
-    torch.mm(grad.T, x, out=by_weight)
-    torch.sum(grad, 0, out=by_bias)
-    torch.mm(grad, weight, out=x)
-    if by_x is not None:
-        by_x.copy_(x)
+def without_255(grad, xb, mean, std):
+    return 255 * from_bytes(grad, xb, mean / 255, std)
 
 
-def moved(grad, x, weight, by_x, by_weight, by_bias):
-    for buffer, value in (
-        (by_x, grad @ weight),
-        (by_weight, grad.T @ x),
-        (by_bias, grad.sum(0)),
-    ):
-        if buffer is not None:
-            buffer.data = value
+def mean_of_grad(grad, xb, mean, std):
+    return from_bytes(grad, xb, mean, std, grad.mean(0)[:, None])
+
+
+def mean_once(grad, xb, mean, std):
+    return from_bytes(grad, xb, mean, std, 1.0)
+
+
+def of_bytes(grad, xb, mean, std):
+    return from_bytes(grad, xb, mean, std).to(torch.uint8)
 
 
 WRONG = {
-    "paired_ratio": [
-        (lambda ours, theirs: quartiles(ratios(theirs, ours)), "it is ours over theirs"),
-        (with_middle(lambda a, b: sum(a) / sum(b)), "this is the ratio of the means"),
-        (
-            with_middle(lambda a, b: statistics.fmean(ratios(a, b))),
-            "this is the mean of the ratios",
-        ),
-        (
-            with_middle(lambda a, b: statistics.median(a) / statistics.median(b)),
-            "this is the ratio of the medians",
-        ),
-        (with_middle(lambda a, b: min(a) / min(b)), "this is the ratio of the fastest runs"),
-        (sorted_first, "no longer in pairs"),
-        (extremes, "this is an extreme"),
-        (exclusive, "another definition of a quartile"),
-        (deviation, "this is the deviation"),
-        (median_alone, "expected (low, median, high)"),
+    "fooled_rulers": [
+        (([1.0] * 5, [2.0] * 5), "the ratio of the means is 0.5"),
+        (([1, 1, 1, 1, 90], [2, 2, 2, 2, 2]), "the ratio of the medians is 0.5"),
+        (([1, 3, 9, 27, 100], [2, 6, 18, 54, 5]), "the ratio of the fastest rounds is 0.5"),
+        (([1, 2, 3, 30, 40], [2, 4, 6, 10, 10]), "in 3 of the rounds"),
+        (([1.0] * 4, [2.0] * 4), "expected a list of five times"),
+        (([1, 3, 9, 27, 100], [2, 6, 18, 54, 0]), "each a number above 0"),
+        ([1, 3, 9, 27, 100], "expected a pair"),
     ],
     "needed_factor": [
         (lambda share, goal: 1 / (1 - share + share / goal), "this is what the whole gains"),
@@ -231,14 +164,19 @@ WRONG = {
         (all_in_a_list, "the buffer holds one batch at a time"),
         (in_order, "these are rows in the order of x"),
     ],
-    "linear_backward_into": [
-        (assigned, "a name that is assigned fills nothing"),
-        (copied_into, "mm makes a tensor [5, 3] of its own"),
-        (by_x_too, "and by_x = None: mm makes a tensor"),
-        (added, "this was added to what the tensor held"),
-        (other_way_round, "has another shape than the result"),
-        (mean_of_bias, "grad is that already"),
-        (spoils_x, "changes x"),
-        (moved, "has moved to new memory"),
+    "gradient_from_bytes": [
+        (standardised_first, "by _to_copy, div, sub, div; expected once"),
+        (standardised_in_place, "by _to_copy, div_, sub_, div_; expected once"),
+        (only_scaled, "the mean is missing"),
+        (without_deviation, "the deviation is missing"),
+        (without_255, "a byte counts as a 255th"),
+        (mean_not_divided, "the mean is divided by the deviation as well"),
+        (mean_of_grad, "for 7 rows of 5, a layer of 2, mean 0.25"),
+        (mean_once, "once for each row, with its grad"),
+        (
+            lambda grad, xb, mean, std: from_bytes(grad, xb, mean, std).T,
+            "the result has shape [5, 2]",
+        ),
+        (of_bytes, "the result is uint8"),
     ],
 }
