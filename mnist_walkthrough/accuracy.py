@@ -269,7 +269,11 @@ PLAIN = Recipe(
 )
 
 # %% ../nbs/12_accuracy.ipynb #recipe-parts
-def new_net(recipe: Recipe, train: ImageDataset, seed: int) -> nn.Module:  # Takes rows of bytes
+def new_net(
+    recipe: Recipe,
+    train: ImageDataset,  # Gives the size of an image, the classes and the scale of the pixels
+    seed: int,  # Of the weights
+) -> nn.Module:  # Takes rows of bytes
     "An untrained net for the images of a set."
     scale = Standardize.of(train.images[::10]) if recipe.standardize else Standardize(0, 255)
     sizes = train.images[0].numel(), recipe.n_hidden, int(train.y.max()) + 1
@@ -277,7 +281,10 @@ def new_net(recipe: Recipe, train: ImageDataset, seed: int) -> nn.Module:  # Tak
     return Sequential(scale, *layers.children())
 
 
-def new_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer:
+def new_optimizer(
+    recipe: Recipe,
+    net: nn.Module,  # Whose parameters it moves
+) -> Optimizer:
     "SGD or Adam, ours."
     if recipe.optimizer == "adam":
         return Adam(net.parameters(), recipe.lr, weight_decay=recipe.weight_decay)

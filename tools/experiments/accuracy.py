@@ -108,6 +108,23 @@ def length(seed, n_epochs, shifts):
     return on_validation(Recipe(n_epochs=n_epochs, shifts=shifts), seed)
 
 
+def fold(fold):
+    "The 60,000 in twelve parts of 5,000, each measured by a net of the other eleven; the last is `split`'s."
+    train = full("training")
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    parts = list(order.chunk(12))
+    held_out = subset(train, parts.pop(fold))
+    net = fit(Recipe(n_epochs=20), subset(train, torch.cat(parts)), seed=0)
+    return {"accuracy": share_right(net, held_out)}
+
+
+def width(seed, n_hidden):
+    "What a net of this width makes of the digits that it was trained on, and of the other 5,000."
+    train, valid = split()
+    net = fit(Recipe(n_hidden=n_hidden, n_epochs=30), train, seed)
+    return {"on_train": share_right(net, train), "accuracy": share_right(net, valid)}
+
+
 def headline(seed, n_hidden, n_epochs):
     return on_test(Recipe(n_hidden=n_hidden, n_epochs=n_epochs), seed)
 
@@ -199,6 +216,10 @@ EXPERIMENTS = {
     ),
     "accuracy_lengths": Experiment(length, seeds(3, LENGTHS), None),
     "accuracy_search": Experiment(candidate, seeds(3, CANDIDATES), None),
+    "accuracy_folds": Experiment(fold, [{"fold": i} for i in range(12)], None),
+    "accuracy_widths": Experiment(
+        width, seeds(3, [{"n_hidden": n} for n in (10, 20, 30, 50, 128, 300)]), None
+    ),
     "accuracy_small": Experiment(
         headline,
         seeds(10, [{"n_hidden": 30, "n_epochs": n} for n in (20, 100)]),
