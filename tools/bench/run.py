@@ -63,6 +63,8 @@ class Contender(NamedTuple):
 
 CONTENDERS = [
     Contender("products", "matrix products alone", trains=False),
+    Contender("ours_fast", "ours, fast, padded to 32"),
+    Contender("ours_unpadded", "ours, fast"),
     Contender("ours_by_hand", "ours, gradients by hand"),
     Contender("ours", "ours, autograd"),
     Contender(REFERENCE, "torch nn, vectorised loader"),
