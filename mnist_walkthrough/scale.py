@@ -211,6 +211,7 @@ def processes(
             "MNIST_WALKTHROUGH_MEET": meet,
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
+            "TMPDIR": folder,
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         }
         command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={n}"]

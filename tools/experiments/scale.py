@@ -13,6 +13,7 @@ import torch
 from make_results import Experiment
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.utils.mkldnn import to_mkldnn
 
 from mnist_walkthrough import SGD, ImageDataset, mlp, mnist
 from mnist_walkthrough.scale import (
@@ -135,6 +136,24 @@ def step_milliseconds(repeat, net, products):
     return {"milliseconds": median(times[10:]), "threads": torch.get_num_threads()}
 
 
+def product_rate(repeat, n_out, arithmetic):
+    "Billions of operations a second of 256 rows through a layer 784 to `n_out`, one thread."
+    layer, x = nn.Linear(784, n_out), torch.rand(256, 784, generator=seeded(0))
+    layer.requires_grad_(False)
+    if arithmetic == "float32, oneDNN":
+        layer, x = to_mkldnn(layer.eval()), x.to_mkldnn()
+    elif arithmetic == "bfloat16, oneDNN":
+        layer, x = layer.bfloat16(), x.bfloat16()
+    threads, times = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    for _ in range(500):
+        start = time.perf_counter()
+        layer(x)
+        times.append(time.perf_counter() - start)
+    torch.set_num_threads(threads)
+    return {"gigaflops": 2 * 256 * 784 * n_out / median(times[50:]) / 1e9}
+
+
 def microseconds_per_digit(repeat, rows, runtime):
     "Time of 784-30-10's answer in torch and in onnxruntime, one thread each."
     import onnxruntime
@@ -201,6 +220,15 @@ EXPERIMENTS = {
             repeat=list(range(5)),
             net=["784-30-10", "784-1000-1000-10", "conv 16-32"],
             products=["float32", "bfloat16"],
+        ),
+        None,
+    ),
+    "scale_products": Experiment(
+        product_rate,
+        cases(
+            repeat=list(range(5)),
+            n_out=[30, 1000],
+            arithmetic=["float32, MKL", "float32, oneDNN", "bfloat16, oneDNN"],
         ),
         None,
     ),
