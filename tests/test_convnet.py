@@ -1,5 +1,7 @@
-"Convolution, pooling and batch norm: equal to torch's for many shapes, in value, gradient and state, and over whole runs."
+"Convolution, pooling, batch norm and the optimizers are torch's; changes to digits and the recipes do what they say."
 
+import math
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -7,13 +9,43 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mnist_walkthrough import SGD, DataLoader, Linear, ReLU, Sequential, cross_entropy
+from mnist_walkthrough import (
+    SGD,
+    DataLoader,
+    ImageDataset,
+    Linear,
+    ReLU,
+    Sequential,
+    cross_entropy,
+    digits,
+)
 from mnist_walkthrough.convnet import (
+    FEW,
+    LADDER,
+    NETS,
+    RECIPES,
     BatchNorm2d,
     Conv2d,
+    ConvRecipe,
     Flatten,
     MaxPool2d,
+    Muon,
+    OneVector,
+    affine,
+    affine_places,
+    as_input,
+    convnet_run,
+    elastic,
+    elastic_moves,
+    few_changed,
+    few_input,
+    few_right,
+    few_train,
+    orthogonalize,
     out_size,
+    scores,
+    straight,
+    train_convnet,
     unfold,
 )
 from mnist_walkthrough.loader import train_loop
@@ -212,3 +244,198 @@ def test_these_tests_see_what_accuracy_does_not(monkeypatch):
     test_conv(3, 1, 1, (1, 8), torch.float64)  # with one channel there is no order to get wrong
     with pytest.raises(AssertionError):
         test_conv(3, 1, 1, (4, 5), torch.float64)
+
+
+def test_an_affine_change_of_nothing_changes_nothing():
+    x = random(3, 1, 28, 20, dtype=torch.float32)
+    assert (affine(x, degrees=0, scale=0, pixels=0, shear=0) - x).abs().max() < 1e-4
+    assert (elastic(x, strength=0) - x).abs().max() < 1e-4
+
+
+def still(*shape):
+    return F.affine_grid(torch.eye(2, 3).expand(shape[0], 2, 3), list(shape), align_corners=False)
+
+
+def test_affine_places_stay_within_their_limits():
+    none = {"degrees": 0, "scale": 0, "pixels": 0, "shear": 0}
+    shape = torch.Size([200, 1, 28, 20])
+    start = still(*shape)
+    half = torch.tensor([20 / 2, 28 / 2])  # pixels in a unit of places
+    moves = (affine_places(shape, **none | {"pixels": 3}) - start) * half
+    assert 2.8 < moves.abs().max() <= 3 + 1e-4
+    assert (moves - moves[:, :1, :1]).abs().max() < 1e-4
+    square = still(200, 1, 28, 28)
+    turned = affine_places(torch.Size([200, 1, 28, 28]), **none | {"degrees": 30})
+    assert (turned.norm(dim=3) - square.norm(dim=3)).abs().max() < 1e-5
+    cosines = F.cosine_similarity(turned[:, 0, 0], square[:, 0, 0], dim=1)
+    assert math.radians(28) < cosines.acos().max() <= math.radians(30) + 1e-3
+    slanted = affine_places(torch.Size([200, 1, 28, 28]), **none | {"shear": 0.2}) - square
+    assert slanted[..., 1].abs().max() < 1e-6
+    assert 0.18 < (slanted[..., 0] / square[..., 1]).abs().max() <= 0.2 + 1e-4
+
+
+def test_each_image_has_its_own_draw_and_a_generator_repeats_them():
+    x = random(1, 1, 28, 28, dtype=torch.float32).expand(2, 1, 28, 28)
+    for change in (affine, elastic):
+        once, again = (change(x, torch.Generator().manual_seed(0)) for _ in range(2))
+        assert torch.equal(once, again)
+        assert not torch.allclose(once[0], once[1], atol=0.1)
+
+
+def test_elastic_moves_are_a_smoothed_draw():
+    moves = elastic_moves(torch.Size([2, 1, 28, 28]), 34.0, 4.0, torch.Generator().manual_seed(0))
+    draw = torch.rand(2, 2, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    at = torch.arange(-27, 28)
+    kernel = torch.exp(-(at**2) / 32) / (4 * math.sqrt(2 * math.pi))
+    rows = F.conv2d(draw.flatten(0, 1)[:, None], kernel.view(1, 1, 1, -1), padding=(0, 27))
+    both = F.conv2d(rows, kernel.view(1, 1, -1, 1), padding=(27, 0)).view(2, 2, 28, 28)
+    assert (moves * 14 - 34 * both.permute(0, 2, 3, 1)).abs().max() < 1e-4
+
+
+def moments(images):
+    "Centre of the ink along x and y, and its covariance, in pixels."
+    ink = images[:, 0] / images.sum((1, 2, 3))[:, None, None]
+    at = torch.arange(28.0)
+    x, y = (ink * at).sum((1, 2)), (ink * at[:, None]).sum((1, 2))
+    return x, y, (ink * at * at[:, None]).sum((1, 2)) - x * y
+
+
+def test_straight_digits_are_upright_and_in_the_middle(thousand):
+    images = thousand.images[::25, None] / 255
+    assert moments(images)[2].abs().mean() > 3
+    x, y, covariance = moments(straight(images))
+    assert (x - 13.5).abs().max() < 0.6
+    assert (y - 13.5).abs().max() < 0.6
+    assert covariance.abs().mean() < 0.6
+    twice = straight(straight(images))
+    assert (twice - straight(images)).abs().mean() < 0.02
+    assert not straight(torch.zeros(1, 1, 28, 28)).any()
+
+
+@pytest.fixture(scope="module")
+def thousand(own_cache):
+    return ImageDataset(digits() / "training")
+
+
+@pytest.mark.parametrize("shape", [(16, 25), (32, 144), (40, 12)])
+def test_orthogonal_steps_keep_directions_and_level_their_sizes(shape):
+    matrix = random(*shape)
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    s = s / s.norm()
+    for _ in range(3):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    found = orthogonalize(matrix.float())
+    assert found.dtype == torch.float32
+    assert (found - u * s @ v).norm() < 0.03 * s.norm()  # bfloat16 has 8 digits
+    assert (orthogonalize(matrix.float() * 1000) - found).norm() < 0.03 * s.norm()
+    assert not orthogonalize(torch.zeros(shape)).any()
+
+
+def moved_by(optimizer, net, thousand):
+    for rows in torch.arange(1000).view(50, 20).T:
+        optimizer.zero_grad()
+        x = as_input(thousand.images[rows], ConvRecipe(dtype="float32"))
+        F.cross_entropy(net(x), thousand.y[rows]).backward()
+        optimizer.step(1.0) if isinstance(optimizer, Muon) else optimizer.step()
+    return net
+
+
+def new_net(name):
+    torch.manual_seed(0)
+    return NETS[name](24)
+
+
+@pytest.mark.parametrize("name", ["strided", "normed", "deep"])
+def test_one_vector_moves_as_torchs_adam_moves_the_tensors(name, thousand):
+    recipe = ConvRecipe(optimizer="adam", dtype="float32")
+    ours, theirs = new_net(name), new_net(name)
+    moved_by(Muon(ours, recipe), ours, thousand)
+    adam = torch.optim.Adam(theirs.parameters(), recipe.lr, recipe.betas, fused=True)
+    moved_by(adam, theirs, thousand)
+    assert max_difference(ours, theirs) < 1e-6
+
+
+def test_the_net_computes_with_a_rounded_copy_and_batch_norm_without():
+    net = new_net("normed")
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    weights = OneVector(net, torch.bfloat16)
+    for name, p in net.named_parameters():
+        norm = before[name].dim() == 1 and name.startswith("4.")
+        assert p.dtype == (torch.float32 if norm else torch.bfloat16)
+        assert torch.equal(p, before[name].to(p.dtype))
+    assert weights.vector.numel() == sum(p.numel() for p in before.values())
+    weights.vector += 1
+    weights.load()
+    for name, p in net.named_parameters():
+        assert torch.equal(p, (before[name] + 1).to(p.dtype))
+
+
+def test_muon_is_torchs_to_the_rounding_of_bfloat16():
+    ours, theirs = (nn.Linear(30, 50, bias=False) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    start, recipe = ours.weight.detach().clone(), ConvRecipe(dtype="float32")
+    options = {"momentum": 0.8, "ns_steps": 3, "weight_decay": 0}
+    optimizers = (
+        Muon(ours, recipe),
+        torch.optim.Muon(theirs.parameters(), recipe.muon_lr, **options),
+    )
+    for seed in range(5):
+        ours.weight.grad.copy_(random(50, 30, seed=seed))
+        theirs.weight.grad = ours.weight.grad.clone()
+        optimizers[0].step(1.0)
+        optimizers[1].step()
+    assert (ours.weight - theirs.weight).norm() < 0.02 * (ours.weight - start).norm()
+
+
+def test_muon_leaves_biases_and_the_last_layer_to_adam():
+    muon = Muon(new_net("deep"), ConvRecipe())
+    assert [list(weight.shape[:2]) for weight, _ in muon.inner] == [
+        [16, 1], [32, 16], [32, 32], [64, 32], [64, 64],
+    ]  # fmt: skip
+    assert not Muon(new_net("deep"), ConvRecipe(optimizer="adam")).inner
+
+
+def test_each_rung_changes_something_and_the_last_is_the_recipe():
+    assert all(a != b for a, b in pairwise(LADDER.values()))
+    assert [*LADDER.values()][-1] == RECIPES["99.0"] == ConvRecipe()
+    assert sum(p.numel() for p in NETS[RECIPES["best"].net](24).parameters()) < 100_000
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_recipe_trains_again_to_the_same_net(recipe, thousand):
+    recipe = recipe._replace(n_epochs=5, batch_size=100)
+    before = thousand.images.clone(), torch.get_rng_state()
+    once, again = (train_convnet(recipe, thousand.images, thousand.y, seed=0) for _ in range(2))
+    other = train_convnet(recipe, thousand.images, thousand.y, seed=1)
+    assert torch.equal(thousand.images, before[0])
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert not once.training
+    found = [scores(net, thousand.images, recipe) for net in (once, again, other)]
+    assert (found[0] - found[1]).abs().max() < 0.1
+    assert not torch.allclose(found[0], found[2], atol=0.1)
+    assert (found[0].argmax(1) == thousand.y).float().mean() > 0.9
+
+
+def test_a_first_program_trains_too(thousand):
+    found = convnet_run(LADDER["a first program"]._replace(n_epochs=3), thousand, thousand, seed=0)
+    assert found["accuracy"] > 0.9
+
+
+def test_input_is_standardised_without_the_border():
+    images = (random(6, 28, 28).abs() * 60).to(torch.uint8)
+    x = as_input(images, ConvRecipe(dtype="float32"))
+    assert x.shape == (6, 1, 24, 24)
+    assert torch.allclose(x[:, 0], (images[:, 2:-2, 2:-2].float() - 33.32) / 78.57)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_few_digits_are_learned_from_changed_ones(name, thousand):
+    recipe = FEW[name]._replace(n_epochs=6)
+    part = thousand.images[::2], thousand.y[::2]
+    once, again = (few_train(recipe, *part, seed=0) for _ in range(2))
+    assert max_difference(once, again) < 1e-3
+    assert few_right(once, recipe, thousand.images[1::2], thousand.y[1::2]).float().mean() > 0.7
+    plain = recipe._replace(affine=False, elastic=0.0, upright=False)
+    x = few_input(thousand.images, plain)
+    assert torch.equal(x[:, 0] * 255, thousand.images.float())
+    assert few_changed(x, plain, torch.Generator()) is x
