@@ -88,41 +88,59 @@ def trapezoid(
                 same_number(got, expected, case)
 
 
+def runs_of_two(n: int, draw: torch.Generator) -> tuple[dict[int, float], dict[int, float]]:
+    "Accuracies by seed, of the same seeds in two orders, and one more seed on each side."
+    level = 0.84 + 0.01 * torch.randn(n, generator=draw, dtype=torch.float64)
+    gain = 0.002 + 0.003 * torch.randn(n, generator=draw, dtype=torch.float64)
+    before = dict(enumerate(level.tolist()))
+    after = {
+        seed: (level + gain)[seed].item() for seed in torch.randperm(n, generator=draw).tolist()
+    }
+    return before | {n: 0.7}, after | {n + 1: 0.9}
+
+
 @exercise(stage=12)
 def paired_gain(
-    answer: Any,  # A function: `answer(before, after)`, lists of accuracies, gives (mean, error)
+    answer: Any,  # A function: `answer(before, after)`, accuracies by seed, gives (mean, error)
 ) -> None:
-    "Compute the mean gain of paired runs, and its error (12.1)."
+    "Compute the mean gain of the runs that have a pair, and its error (12.1)."
     draw = seeded(0)
-    cases: list[tuple[list[float], list[float]]] = [
-        ([0.80, 0.84, 0.82], [0.81, 0.86, 0.82]),
-        ([0.5, 0.7], [0.6, 0.8]),
-        ([0.9, 0.8, 0.7, 0.6], [0.8, 0.8, 0.8, 0.8]),
+    cases = [
+        ({0: 0.80, 1: 0.84, 2: 0.82}, {0: 0.81, 1: 0.86, 2: 0.82}),
+        ({4: 0.5, 8: 0.7}, {4: 0.6, 8: 0.8}),
+        ({3: 0.90, 1: 0.80, 2: 0.70}, {1: 0.81, 2: 0.75, 3: 0.90}),
+        ({0: 0.8, 1: 0.9, 2: 0.7, 5: 0.6}, {0: 0.8, 1: 0.8, 2: 0.8, 6: 0.9}),
+        runs_of_two(10, draw),
+        runs_of_two(40, draw),
     ]
-    for n in (10, 40):
-        level = torch.randn(n, generator=draw, dtype=torch.float64) * 0.01 + 0.84
-        more = torch.randn(n, generator=draw, dtype=torch.float64) * 0.003 + 0.002
-        cases.append((level.tolist(), (level + more).tolist()))
     for before, after in cases:
-        n = len(before)
-        case = f"for {before} and {after}" if n < 10 else f"for {n} pairs"
-        d = [b - a for a, b in zip(before, after, strict=True)]
+        case = f"for {before} and {after}" if len(before) < 10 else f"for {len(before)} runs each"
+        pairs = [(before[seed], after[seed]) for seed in before if seed in after]
+        d, n = [b - a for a, b in pairs], len(pairs)
         mean, std = statistics.fmean(d), statistics.stdev(d)
-        pair = call(answer, before, after, case=case)
-        if type(pair) not in (tuple, list) or len(pair) != 2:
-            raise Wrong(f"{case}: the result is {nothing_or_type(pair)}; expected (mean, error)")
-        with slips(plain_number(pair[0]), mean, {"it is after minus before": -mean}):
-            same_number(pair[0], mean, case, "the mean gain", tolerance=1e-9)
-        variances = statistics.variance(before) + statistics.variance(after)
+        by_place = [b - a for a, b in zip(before.values(), after.values(), strict=True)]
+        got = call(answer, dict(before), dict(after), case=case)
+        if type(got) not in (tuple, list) or len(got) != 2:
+            raise Wrong(f"{case}: the result is {nothing_or_type(got)}; expected (mean, error)")
+        known = {
+            "it is after minus before": -mean,
+            "a seed that only one side has does not count": statistics.fmean(by_place),
+        }
+        with slips(plain_number(got[0]), mean, known):
+            same_number(got[0], mean, case, "the mean gain", tolerance=1e-9)
+        variances = sum(map(statistics.variance, zip(*pairs, strict=True)))
         known = {
             "this is the deviation of the gains; divide it by the root of their number": std,
             "the squares are divided by n - 1, not by n": statistics.pstdev(d) / math.sqrt(n),
             "this is the error for runs that are not paired": math.sqrt(variances / n),
+            "the runs are paired by their seed, not by their place": (
+                statistics.stdev(by_place) / math.sqrt(len(by_place))
+            ),
             "this is the deviation divided by n, not by its root": std / n,
             "this is the variance; take its root": std**2 / n,
         }
-        with slips(plain_number(pair[1]), std / math.sqrt(n), known):
-            same_number(pair[1], std / math.sqrt(n), case, "the error", tolerance=1e-9)
+        with slips(plain_number(got[1]), std / math.sqrt(n), known):
+            same_number(got[1], std / math.sqrt(n), case, "the error", tolerance=1e-9)
 
 
 def best_by_trying(accuracies: list[float], k: int) -> float:

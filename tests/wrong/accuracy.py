@@ -36,7 +36,12 @@ def divides_by_zero(t, up, down):
 
 
 def gains(before, after):
-    return [b - a for a, b in zip(before, after, strict=True)]
+    return [after[seed] - before[seed] for seed in before if seed in after]
+
+
+def paired(before, after):
+    d = gains(before, after)
+    return statistics.fmean(d), statistics.stdev(d) / math.sqrt(len(d))
 
 
 def deviation_of_gains(before, after):
@@ -45,8 +50,9 @@ def deviation_of_gains(before, after):
 
 
 def not_paired(before, after):
-    variances = statistics.variance(before) + statistics.variance(after)
-    return statistics.fmean(gains(before, after)), math.sqrt(variances / len(before))
+    both = before.keys() & after.keys()
+    variances = (statistics.variance(side[seed] for seed in both) for side in (before, after))
+    return statistics.fmean(gains(before, after)), math.sqrt(sum(variances) / len(both))
 
 
 def population(before, after):
@@ -58,14 +64,19 @@ def loss_not_gain(before, after):
     return paired(after, before)
 
 
-def paired(before, after):
-    d = gains(before, after)
-    return statistics.fmean(d), statistics.stdev(d) / math.sqrt(len(d))
-
-
 def over_n(before, after):
     d = gains(before, after)
     return statistics.fmean(d), statistics.stdev(d) / len(d)
+
+
+def by_place(before, after):
+    d = [b - a for a, b in zip(before.values(), after.values(), strict=True)]
+    return statistics.fmean(d), statistics.stdev(d) / math.sqrt(len(d))
+
+
+def all_seeds(before, after):
+    mean = statistics.fmean(after.values()) - statistics.fmean(before.values())
+    return mean, paired(before, after)[1]
 
 
 def with_repetition(accuracies, k):
@@ -142,6 +153,8 @@ WRONG = {
         (population, "divided by n - 1"),
         (loss_not_gain, "it is after minus before"),
         (over_n, "not by its root"),
+        (by_place, "paired by their seed, not by their place"),
+        (all_seeds, "that only one side has does not count"),
         (lambda before, after: statistics.fmean(gains(before, after)), "expected (mean, error)"),
     ],
     "best_of": [
