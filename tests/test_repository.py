@@ -1,5 +1,6 @@
 "What is generated is what it is generated from; lint and types pass."
 
+import ast
 import filecmp
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 BIN = Path(sys.executable).parent
 HANDWRITTEN = {"__init__.py", "cli.py", "distributed.py", "guess.py"}
@@ -78,3 +80,112 @@ def test_lint_format_types(root, command):
 def test_version_is_one(root):
     version = re.search(r"^version = (.+)$", (root / "settings.ini").read_text(), re.M)[1]
     assert f'__version__ = "{version}"' in (root / "mnist_walkthrough" / "__init__.py").read_text()
+
+
+def test_version_is_that_of_the_citation_and_of_the_changelogs_first_entry(root):
+    version = re.search(r"^version = (.+)$", (root / "settings.ini").read_text(), re.M)[1]
+    assert yaml.safe_load((root / "CITATION.cff").read_text())["version"] == version
+    entries = re.findall(r"^## \[(.+?)\]", (root / "CHANGELOG.md").read_text(), re.M)
+    assert entries[0] == version
+
+
+BANNED = {
+    *("pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "torch.load", "torch.hub"),
+    *("eval", "exec", "compile", "__import__", "builtins", "os.system", "os.popen"),
+    *("shell=", "allow_pickle="),
+}
+
+
+def dangers(source):
+    "What in Python source unpickles, evaluates text or starts a shell."
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                words = {alias.name for alias in names}
+            case ast.ImportFrom(module=module, names=names):
+                words = {module, *(f"{module}.{alias.name}" for alias in names)}
+            case ast.Name() | ast.Attribute():
+                words = {ast.unparse(node)}
+            case ast.keyword(arg=name):
+                words = {f"{name}="}
+            case _:
+                continue
+        yield from sorted(words & BANNED)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle as p",
+        "from pickle import loads",
+        "from os import system",
+        "if x:\n    import os\n    os.system(x)",
+        "run(x, shell=True)",
+        "map(eval, x)",
+        "x = torch.load(path)",
+        "np.load(path, allow_pickle=True)",
+    ],
+)
+def test_what_is_dangerous_is_found(source):
+    assert list(dangers(source))
+
+
+def test_the_package_unpickles_and_evaluates_nothing_and_starts_no_shell(root):
+    files = sorted((root / "mnist_walkthrough").rglob("*.py"))
+    assert len(files) > 30
+    found = {str(file): list(dangers(file.read_text("utf-8"))) for file in files}
+    assert not {file: words for file, words in found.items() if words}
+
+
+def addresses(source):
+    "The address of each server that Python source makes, and each that it binds."
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and re.search(r"(Server|\.bind)$", ast.unparse(node.func)):
+            yield ast.unparse(node.args[0])
+
+
+def test_servers_listen_on_loopback_only(root):
+    files = [
+        f
+        for d in ("docs", "mnist_walkthrough", "tests", "tools")
+        for f in root.glob(f"{d}/**/*.py")
+    ]
+    found = [address for file in files for address in addresses(file.read_text("utf-8"))]
+    assert len(found) > 2
+    assert all(address.startswith("('127.0.0.1', ") for address in found), found
+    for line in (root / "Makefile").read_text().splitlines():
+        assert "http.server" not in line or "--bind 127.0.0.1" in line
+        assert "jupyter" not in line or "ip=" not in line
+
+
+def workflows(root):
+    return {path.stem: path.read_text("utf-8") for path in root.glob(".github/workflows/*.yml")}
+
+
+def test_workflows_name_every_action_by_its_commit(root):
+    used = re.findall(r"uses: *(.*)", "\n".join(workflows(root).values()))
+    assert used
+    pinned = [re.fullmatch(r"([\w/-]+)@([0-9a-f]{40}) # v\d+\.\d+\.\d+", use) for use in used]
+    assert all(pinned), used
+    assert len(set(used)) == len({match[1] for match in pinned})  # one commit of each
+
+
+def test_workflows_may_read_and_two_jobs_write(root):
+    writes = {}
+    for name, text in workflows(root).items():
+        workflow = yaml.safe_load(text)
+        assert workflow["permissions"] == {"contents": "read"}, name
+        for job, steps in workflow["jobs"].items():
+            if "permissions" in steps:
+                writes[f"{name} {job}"] = steps["permissions"]
+            keeps = [s for s in steps["steps"] if "checkout" in s.get("uses", "")]
+            assert all(step["with"] == {"persist-credentials": False} for step in keeps), name
+    assert writes == {
+        "docs publish": {"contents": "write"},
+        "release publish": {"id-token": "write"},
+    }
+
+
+def test_the_workflows_list_of_tests_exists(root):
+    listed = (root / ".github" / "package_tests.txt").read_text().split()
+    assert all((root / name).is_file() for name in listed)
