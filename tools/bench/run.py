@@ -27,11 +27,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
 from tqdm import tqdm
 
 from mnist_walkthrough import ImageDataset, mnist
+from mnist_walkthrough.data import FIGURES
 from mnist_walkthrough.results import Result, made_here
+from mnist_walkthrough.speed import quartiles, show_bench
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent.parent / "build" / "bench"
@@ -82,41 +85,6 @@ CONTENDERS = [
     Contender("miniai", "miniai", ("miniai", "torch"), "miniai"),
     Contender("tinygrad", "tinygrad on the CPU", ("tinygrad",), "tinygrad"),
 ]
-
-
-def show_bench(result: Result):
-    "The table as a picture."
-    import matplotlib.pyplot as plt
-
-    from mnist_walkthrough.data import FIGURES
-
-    groups = defaultdict(list)
-    for run in result.runs:
-        if "ratio" in run:
-            groups[run["contender"]].append(run["ratio"])
-    rows = [(*quartiles(ratios), label) for label, ratios in groups.items()]
-    rows.sort(key=lambda row: -row[1])
-    with plt.style.context(FIGURES):
-        fig, ax = plt.subplots(figsize=(7.2, 1 + 0.27 * len(rows)), layout="constrained")
-        for i, (low, ratio, high, label) in enumerate(rows):
-            color = "C1" if label.startswith("ours") else "C0"
-            ax.plot([low, high], [i, i], color, lw=6, alpha=0.4)
-            ax.plot(ratio, i, "o", color=color, ms=5)
-            ax.annotate(f"{ratio:.2f}", (high, i), (8, 0), textcoords="offset points", va="center")
-        ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 50, 100) if t <= rows[0][1]]
-        ax.axvline(1, color="0.6", lw=1, zorder=0)
-        ax.set(
-            title="One epoch of MNIST, 784-30-10",
-            xlabel="time, torch nn with a vectorised loader = 1",
-            xscale="log",
-            yticks=range(len(rows)),
-            yticklabels=[label for *_, label in rows],
-        )
-        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
-        ax.minorticks_off()
-        ax.margins(x=0.2)
-        ax.grid(visible=False, axis="y")
-    return fig
 
 
 class Refused(Exception):
@@ -295,11 +263,6 @@ def table(result: Result) -> str:
     return "\n".join([head, *(row for _, row in sorted(rows)), *missing])
 
 
-def quartiles(values: list[float]) -> list[float]:
-    "Lower quartile, median, upper quartile."
-    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-
-
 def make_job(folder: Path, batch_size: int, threads: int) -> dict:
     "Everybody's work, with the images of a folder written to one file."
     dataset = ImageDataset(folder)
@@ -347,7 +310,8 @@ def main() -> None:
     threads = f"{args.threads} thread{'s' if args.threads > 1 else ''}"
     print(f"\nOne epoch of MNIST, batch size 256, 784-30-10, SGD, {threads}; {result.caption()}")
     print(f"{table(result)}\nloss: after the first round, the second epoch")
-    show_bench(result).savefig(BUILD / "bench.png", dpi=150)
+    with plt.style.context(FIGURES):
+        show_bench(result).savefig(BUILD / "bench.png", dpi=150)
     print(f"picture: {BUILD / 'bench.png'}")
     if args.save:
         result.save(STORED)
