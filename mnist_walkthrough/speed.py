@@ -164,15 +164,16 @@ class FastCrossEntropy:
 
     def __call__(
         self,
-        logits: Tensor,  # [n, n_classes], overwritten
+        logits: Tensor,  # [n, n_classes]
         target: Tensor,  # Class indices, int64 [n]
     ) -> tuple[Tensor, Tensor]:  # Mean loss in nats, scalar; its gradient [n, n_classes]
         "Raises `RuntimeError` for a target that is no class."
         n, target = len(logits), target[:, None]
         p, (largest, total, share) = self.p[:n], self.columns[:, :n]
-        logits.sub_(torch.amax(logits, 1, keepdim=True, out=largest))
-        torch.sum(torch.exp(logits, out=p), 1, keepdim=True, out=total)
-        loss = (total.log().sum() - logits.gather(1, target).sum()) / n
+        torch.sub(logits, torch.amax(logits, 1, keepdim=True, out=largest), out=p)
+        picked = p.gather(1, target).sum()
+        torch.sum(p.exp_(), 1, keepdim=True, out=total)
+        loss = (total.log().sum() - picked) / n
         p.div_(total.mul_(n))
         return loss, p.scatter_add_(1, target, share.fill_(-1 / n))
 
@@ -189,8 +190,12 @@ def chain(
             raise TypeError(f"no rule for {type(layer).__name__}: only for Linear and ReLU")
     if not layers or isinstance(layers[0], ReLU | nn.ReLU):
         raise TypeError("the first layer must be a Linear")
-    shapes = [layer.weight.shape for layer in layers if not isinstance(layer, ReLU | nn.ReLU)]
-    for (n_out, _), (_, n_in) in pairwise(shapes):
+    linear = [layer for layer in layers if not isinstance(layer, ReLU | nn.ReLU)]
+    own = [p for layer in linear for p in (layer.weight, layer.bias) if p is not None]
+    if len(set(map(id, own))) < len(own):
+        raise TypeError("a parameter that is used twice needs the sum of two gradients")
+    for a, b in pairwise(linear):
+        n_out, n_in = len(a.weight), b.weight.shape[1]
         if n_out != n_in:
             raise ValueError(f"a layer gives {n_out} numbers, the next takes {n_in}")
     return layers
