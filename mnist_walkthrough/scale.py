@@ -469,6 +469,7 @@ class ShardStream:
             self.given += 1
             if self.given > skip:
                 yield images.flatten(1).float() / 255, y
+        self.begun, self.given = self.generator.get_state(), 0
 
     def state(self) -> dict[str, Any]:  # For `resume`
         "Where the stream is: how its epoch began, and how many batches it has given."

@@ -19,13 +19,13 @@ from mnist_walkthrough import (
     DataLoader,
     ImageDataset,
     Learner,
-    accuracy,
     cross_entropy,
     digits,
     mlp,
     scale,
 )
 from mnist_walkthrough.accuracy import Adam, Schedule, one_cycle
+from mnist_walkthrough.metric import accuracy
 from mnist_walkthrough.net import max_difference
 from mnist_walkthrough.scale import (
     Checkpoint,
@@ -513,7 +513,7 @@ def test_batches_of_one_size_from_pieces_of_any():
     assert [len(y) for _, y in rebatch(pieces[:2], 3)] == [3]
 
 
-@pytest.mark.parametrize("given", [0, 1, 7, 16])
+@pytest.mark.parametrize("given", [0, 1, 7, 15])
 def test_a_stream_goes_on_where_it_was(shards, given):
     stream = ShardStream(shards, 64, 300, seeded(0))
     list(stream)
@@ -522,12 +522,11 @@ def test_a_stream_goes_on_where_it_was(shards, given):
         next(batches)
     state = stream.state()
     other = ShardStream(shards, 64, 300, seeded(1))
-    other.resume(state if given else {"begun": state["begun"], "given": 0})
-    expected = numbers(batches) + numbers(stream) if given else None
+    assert state["given"] == given
+    other.resume(state)
+    expected = numbers(batches) + numbers(stream)
     got = numbers(other) + numbers(other)
-    if given:
-        assert all(map(torch.equal, expected, got))
-        assert len(expected) == len(got)
+    assert [y.tolist() for y in got] == [y.tolist() for y in expected]
 
 
 def test_a_stream_of_nothing_is_an_error(tmp_path):

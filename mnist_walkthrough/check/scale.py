@@ -163,6 +163,9 @@ def combine_gradients(
             list(torch.autograd.grad(cross_entropy(linear(xs, *params), ys), params))
             for xs, ys in zip((x, *x.split(counts)), (y, *y.split(counts)), strict=True)
         )
+        for part, count in zip(parts, counts, strict=True):
+            if count == 0:
+                part[:] = [torch.full_like(t, torch.nan) for t in part]
         got = call(answer, parts, list(counts), case=case)
         if type(got) not in (list, tuple) or len(got) != len(whole):
             raise Wrong(
@@ -322,8 +325,8 @@ def resumable(
     x = torch.arange(22.0).view(11, 2)
     y = torch.arange(11)
     for batch_size, epochs, given in (
-        (4, 0, 1),
         (4, 0, 2),
+        (4, 0, 1),
         (3, 2, 1),
         (5, 1, 0),
         (11, 1, 0),

@@ -121,6 +121,8 @@ def buffered(fill=True, draw=None, rest="random", global_draws=False, late=False
             return
         if rest == "random":
             held = [held[i] for i in torch.randperm(len(held), generator=generator).tolist()]
+        if rest == "either way" and place(2):
+            held.reverse()
         yield from held
 
     return shuffled
@@ -181,6 +183,10 @@ class Base:
         for rows in self.order().split(self.batch_size)[self.given :]:
             self.given += 1
             yield self.x[rows], self.y[rows]
+        self.end()
+
+    def end(self):
+        self.begun, self.given = self.generator.get_state(), 0
 
     def state(self):
         return self.begun, self.given
@@ -197,6 +203,7 @@ class CountsAfterwards(Base):
         for rows in self.order().split(self.batch_size)[self.given :]:
             yield self.x[rows], self.y[rows]
             self.given += 1
+        self.end()
 
 
 class StateOfNow(Base):
@@ -226,6 +233,11 @@ class OrderAlone(Base):
 
     def resume(self, state):
         self.kept, self.skip = state
+
+
+class NeverEnds(Base):
+    def end(self):
+        pass
 
 
 class SkipsForever(Base):
@@ -263,7 +275,7 @@ WRONG = {
     ],
     "my_rows": [
         (shares_first, "for 12 rows, batches of 4 and 2 processes: each process has 2 batches"),
-        (shares_first_small, "batch 0 of the processes together has the rows"),
+        (shares_first_small, "batches of 5 and 3 processes: each process has 2 batches"),
         (blocks_of_the_data, "expected [4, 5, 6, 7], those of"),
         (rest_left_out, "rows are used by no process"),
         (filled_up, "is used twice"),
@@ -293,7 +305,8 @@ WRONG = {
         (in_blocks, "when only 5 items have been taken"),
         (buffered(draw=always_the_first), "the places are drawn [400, 0, 0"),
         (buffered(draw=not_the_last_place), "each about equally often"),
-        (buffered(rest="in order"), "of those that are held at the end"),
+        (buffered(rest="in order"), "generators with different seeds give the same order"),
+        (buffered(rest="either way"), "of those that are held at the end"),
         (buffered(fill=False), "fill the buffer first"),
     ],
     "resumable": [
@@ -301,6 +314,7 @@ WRONG = {
         (StateOfNow, "keep the generator's state from before the permutation"),
         (CountAlone, "resumed: the rows are"),
         (OrderAlone, "in the epoch after that"),
+        (NeverEnds, "0 of them given in epoch 2: resumed: the rows are []"),
         (SkipsForever, "in the epoch after that: the rows are"),
         (FromTheBeginning, "skip what had been given"),
         (ForgetsWhenAsked, "resumed twice, before a batch came"),
