@@ -145,11 +145,8 @@ def addresses(source):
 
 
 def test_servers_listen_on_loopback_only(root):
-    files = [
-        f
-        for d in ("docs", "mnist_walkthrough", "tests", "tools")
-        for f in root.glob(f"{d}/**/*.py")
-    ]
+    folders = ("docs", "mnist_walkthrough", "tests", "tools")
+    files = [file for folder in folders for file in (root / folder).rglob("*.py")]
     found = [address for file in files for address in addresses(file.read_text("utf-8"))]
     assert len(found) > 2
     assert all(address.startswith("('127.0.0.1', ") for address in found), found

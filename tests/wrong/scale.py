@@ -21,8 +21,11 @@ def blocks_of_the_data(order, batch_size, rank, world_size):
 
 
 def rest_left_out(order, batch_size, rank, world_size):
-    each = batch_size // world_size
-    return [batch[rank * each : (rank + 1) * each] for batch in order.split(batch_size)]
+    shares = []
+    for batch in order.split(batch_size):
+        each = len(batch) // world_size
+        shares.append(batch[rank * each : (rank + 1) * each])
+    return shares
 
 
 def filled_up(order, batch_size, rank, world_size):
@@ -112,7 +115,7 @@ def buffered(fill=True, draw=None, rest="random", global_draws=False, late=False
         for item in items:
             held.append(item)
             if len(held) > size or (not fill and len(held) > size // 2):
-                at = draw(held, place) if draw else place(size)
+                at = draw(held, place) if draw else place(len(held) - 1)
                 out = held[at]
                 held[at] = held[-1]
                 held.pop()
@@ -276,7 +279,7 @@ WRONG = {
     "my_rows": [
         (shares_first, "for 12 rows, batches of 4 and 2 processes: each process has 2 batches"),
         (shares_first_small, "batches of 5 and 3 processes: each process has 2 batches"),
-        (blocks_of_the_data, "expected [4, 5, 6, 7], those of"),
+        (blocks_of_the_data, "expected [2, 3, 4, 6], those of"),
         (rest_left_out, "rows are used by no process"),
         (filled_up, "is used twice"),
         (by_chunk, "one waits forever"),
