@@ -1,7 +1,7 @@
 """The training of stage 14 as a program: alone, or in as many processes as torchrun starts.
 
-    python -m mnist_walkthrough.distributed run.safetensors
-    torchrun --nproc-per-node 2 -m mnist_walkthrough.distributed run.safetensors
+python -m mnist_walkthrough.distributed run.safetensors
+torchrun --nproc-per-node 2 -m mnist_walkthrough.distributed run.safetensors
 """
 
 import argparse
