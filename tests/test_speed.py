@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mnist_walkthrough import SGD, DataLoader, accuracy, cross_entropy, mlp
+from mnist_walkthrough import SGD, DataLoader, cross_entropy, mlp
 from mnist_walkthrough.gradients import HandLearner
 from mnist_walkthrough.learner import Learner, Recorder, StopOnNonFinite
+from mnist_walkthrough.metric import accuracy
 from mnist_walkthrough.net import max_difference
 from mnist_walkthrough.speed import (
     FastLearner,
