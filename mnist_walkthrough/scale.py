@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['make_learner', 'rank', 'world_size', 'Share', 'Replica', 'add_shares', 'on_rows', 'same_draws', 'Distributed',
            'process_group', 'processes', 'pack', 'unpack', 'write_state', 'read_state', 'optimizer_state',
-           'load_optimizer_state', 'random_kinds', 'random_module', 'of_all', 'Checkpoint', 'write_shards',
-           'read_blocks', 'shuffle_buffer', 'rebatch', 'ShardStream', 'clumping', 'InBFloat16', 'export_onnx']
+           'load_optimizer_state', 'random_kinds', 'random_module', 'of_all', 'training_state', 'restore', 'Checkpoint',
+           'write_shards', 'read_blocks', 'shuffle_buffer', 'rebatch', 'ShardStream', 'clumping', 'InBFloat16',
+           'export_onnx']
 
 # %% ../nbs/14_scale.ipynb #imports-export
 import copy
@@ -327,15 +328,47 @@ def of_all(
     dist.all_gather(parts, state)
     return torch.stack(parts)
 
+# %% ../nbs/14_scale.ipynb #training-state
+def training_state(
+    learner: Loop,  # After an epoch
+    generators: Sequence[torch.Generator],  # Those that all processes share
+) -> dict[str, Any]:  # For `write_state`
+    "All that a training needs to go on; every process has to call it."
+    kinds = sorted(random_kinds(learner.model))
+    return {
+        "model": learner.model.state_dict(),
+        "optimizer": optimizer_state(learner.optimizer),
+        "generators": [g.get_state() for g in generators],
+        "random": {kind: of_all(random_module(kind).get_rng_state()) for kind in kinds},
+        "history": learner.history,
+        "stop": learner.stop,
+    }
+
+
+def restore(
+    learner: Loop,  # Of the same parts
+    generators: Sequence[torch.Generator],  # Those that all processes share
+    state: dict[str, Any],  # From `training_state`
+) -> None:
+    "Put a learner where it was."
+    learner.model.load_state_dict(state["model"])
+    load_optimizer_state(learner.optimizer, state["optimizer"])
+    for generator, kept in zip(generators, state["generators"], strict=True):
+        generator.set_state(kept)
+    for kind in random_kinds(learner.model) & state["random"].keys():
+        kept = state["random"][kind]
+        if rank() < len(kept):
+            random_module(kind).set_rng_state(kept[rank()].clone())
+    learner.history, learner.stop = state["history"], state["stop"]
+
 # %% ../nbs/14_scale.ipynb #checkpoint
 class Checkpoint(Callback):
     "Writes all that a training needs to go on, after each epoch; `fit` goes on from a file that it finds, up to its number of epochs in all."
 
     def __init__(
         self,
-        path: str
-        | Path,  # One file, replaced after each epoch; on several machines in a folder that all see
-        *generators: torch.Generator,  # Others that the training draws from than its loader's and torch's global ones
+        path: str | Path,  # One file, replaced after each epoch; all machines must see it
+        *generators: torch.Generator,  # Others that it draws from than the loader's and torch's own
     ) -> None:
         self.path, self.others = Path(path), generators
 
@@ -347,38 +380,15 @@ class Checkpoint(Callback):
 
     def before_fit(self, learner: Loop) -> None:
         if not learner.history and self.path.exists():
-            self.restore(learner, read_state(self.path))
+            restore(learner, self.generators(learner), read_state(self.path))
+            learner.n_epochs -= len(learner.history)
         epochs = of_all(torch.tensor(len(learner.history))).tolist()
         if len(set(epochs)) > 1:
-            raise ValueError(
-                f"{self.path} is at epochs {epochs} for the processes: a folder that not all of them see?"
-            )
-
-    def restore(self, learner: Loop, state: dict[str, Any]) -> None:
-        "Put the learner where it was."
-        learner.model.load_state_dict(state["model"])
-        load_optimizer_state(learner.optimizer, state["optimizer"])
-        for generator, kept in zip(self.generators(learner), state["generators"], strict=True):
-            generator.set_state(kept)
-        for kind in random_kinds(learner.model) & state["random"].keys():
-            kept = state["random"][kind]
-            if rank() < len(kept):
-                random_module(kind).set_rng_state(kept[rank()].clone())
-        learner.history, learner.stop = state["history"], state["stop"]
-        learner.n_epochs -= len(learner.history)
+            raise ValueError(f"{self.path}: the processes are at epochs {epochs}; do all see it?")
 
     def after_epoch(self, learner: Loop) -> None:
-        kinds = sorted(random_kinds(learner.model))
-        random = {kind: of_all(random_module(kind).get_rng_state()) for kind in kinds}
+        state = training_state(learner, self.generators(learner))
         if rank() == 0:
-            state = {
-                "model": learner.model.state_dict(),
-                "optimizer": optimizer_state(learner.optimizer),
-                "generators": [g.get_state() for g in self.generators(learner)],
-                "random": random,
-                "history": learner.history,
-                "stop": learner.stop,
-            }
             write_state(state, self.path)
 
 # %% ../nbs/14_scale.ipynb #write-shards
