@@ -85,7 +85,7 @@ def show_ratios(
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.set_ylim(len(ratios) - 0.5, -0.5)
     ax.minorticks_off()
-    ax.margins(x=0.2)
+    ax.margins(x=0.25)
     ax.grid(visible=False, axis="y")
     return fig
 

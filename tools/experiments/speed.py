@@ -1,5 +1,6 @@
 "What page 11 shows: times on the full MNIST, several ways in turn, so that whatever else runs meets all of them."
 
+import os
 import random
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 from contextlib import contextmanager
 from functools import cache, partial
 
+import numpy as np
 import torch
 from make_results import Experiment
 from torch import nn
@@ -206,6 +208,37 @@ def widths(round):
     return a_round(layers(), warm_up=round == 0, digits=6)
 
 
+@cache
+def libraries():
+    "The two large products by torch's library and by numpy's, 200 times."
+    x = data()[1][:BATCH_SIZE].clone()
+    if os.environ.get("OMP_NUM_THREADS") != "1":
+        raise SystemExit(
+            "set OMP_NUM_THREADS=1: numpy's library looks there, once, when it is loaded"
+        )
+
+    def repeat(product, a, b, out):
+        def run():
+            for _ in range(200):
+                product(a, b, out=out)
+
+        return run
+
+    ways = {}
+    for n in (30, 32):
+        w, d = torch.randn(n, 784), torch.randn(BATCH_SIZE, n)
+        of = {"forward": (x, w.T), "backward": (d.T, x)}
+        for name, (a, b) in of.items():
+            out = torch.empty(len(a), b.shape[1])
+            ways[f"torch {name} {n}"] = repeat(torch.mm, a, b, out)
+            ways[f"numpy {name} {n}"] = repeat(np.matmul, a.numpy(), b.numpy(), out.numpy())
+    return ways
+
+
+def by_library(round):
+    return a_round(libraries(), warm_up=round == 0, digits=6)
+
+
 class Phases:
     "Seconds between marks, added up by name."
 
@@ -347,6 +380,7 @@ EXPERIMENTS = {
     "speed_ladder": Experiment(ladder, rounds(25), None),
     "speed_parts": Experiment(parts, rounds(25), None),
     "speed_widths": Experiment(widths, rounds(25), None),
+    "speed_libraries": Experiment(by_library, rounds(25), None),
     "speed_phases": Experiment(
         phases,
         rounds(
