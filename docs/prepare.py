@@ -49,7 +49,7 @@ def source_link(file):
 def toctrees(stages):
     "The order of the pages, for the end of the home page."
     walk = [f"{int(path.stem[:2])} {page_name(path)} <{page_name(path)}>" for path in stages]
-    parts = {"The walk": walk, "Beside the walk": ["exercises", "notation", "api", "run"]}
+    parts = {"The walk": walk, "Beside the walk": ["exercises", "notation", "errors", "api", "run"]}
     trees = [
         "\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```"])
         for caption, pages in parts.items()

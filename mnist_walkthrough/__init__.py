@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+import mnist_walkthrough.accuracy  # noqa: F401  first, or it takes the place of the function
 from mnist_walkthrough.data import ImageDataset, decode_png, digits, mnist, show_images
 from mnist_walkthrough.learner import (
     Callback,

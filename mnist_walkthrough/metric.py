@@ -11,16 +11,17 @@ import math
 import torch
 from torch import Tensor
 
+from .loader import check_whole
+from .loss import check_target
+from .optimizer import refuse_negative
+
 # %% ../nbs/06_metric.ipynb #accuracy
 def accuracy(
     logits: Tensor,  # Scores, float [n, n_classes]
     target: Tensor,  # Class indices, int64 [n]
 ) -> Tensor:  # In [0, 1], scalar
-    "The share of rows whose largest logit is that of the target, as torchmetrics' `MulticlassAccuracy(average='micro')`; raises `ValueError` when there are no rows."
-    if target.shape != logits.shape[:1] or len(target) == 0:
-        raise ValueError(
-            f"need a class for each row, and one at least; got {list(logits.shape)} and {list(target.shape)}"
-        )
+    "The share of rows whose largest logit is that of the target, as torchmetrics' `MulticlassAccuracy(average='micro')`; raises what `check_target` raises."
+    check_target(logits, target)
     return (logits.argmax(1) == target).float().mean()
 
 # %% ../nbs/06_metric.ipynb #mean
@@ -39,8 +40,9 @@ class Mean:
         value: Tensor | float,  # The mean of some items, scalar
         count: int,  # How many items
     ) -> None:
-        "Take in one more piece."
-        self.total += float(value) * count
+        "Take in one more piece; raises `ValueError` when `count` is no count. A piece of nothing changes nothing."
+        check_whole(0, count=count)
+        self.total += float(value) * count if count else 0.0
         self.count += count
 
     def compute(self) -> float:
@@ -54,19 +56,20 @@ def confusion_matrix(
     logits: Tensor,  # Scores, float [n, n_classes]
     target: Tensor,  # Class indices, int64 [n]
 ) -> Tensor:  # Counts, int64 [n_classes, n_classes]: row the true class, column the answer
-    "How often each class was given each answer, as torchmetrics' `MulticlassConfusionMatrix`; raises `ValueError` for a target that is no class."
+    "How often each class was given each answer, as torchmetrics' `MulticlassConfusionMatrix`; raises what `check_target` raises."
+    check_target(logits, target)
     n = logits.shape[1]
-    if target.shape != logits.shape[:1] or ((target < 0) | (target >= n)).any():
-        raise ValueError(f"need a class from 0 to {n - 1} for each of {len(logits)} rows")
     return torch.bincount(target * n + logits.argmax(1), minlength=n * n).reshape(n, n)
 
 # %% ../nbs/06_metric.ipynb #show-confusion
 def show_confusion(
     matrix: Tensor,  # From `confusion_matrix`, [n_classes, n_classes]
 ) -> None:
-    "A confusion matrix as a picture: the errors shaded, all counts written in."
+    "A confusion matrix as a picture: the errors shaded, all counts written in; raises `ValueError` when it is not square."
     import matplotlib.pyplot as plt
 
+    if matrix.ndim != 2 or not 0 < matrix.shape[0] == matrix.shape[1]:
+        raise ValueError(f"need counts [n_classes, n_classes], got {list(matrix.shape)}")
     n, matrix = len(matrix), matrix.cpu()
     errors = matrix.clone().fill_diagonal_(0)
     _, ax = plt.subplots(figsize=(5, 5), layout="constrained")
@@ -99,8 +102,10 @@ def binomial_interval(
     n: int,  # Answers
     z: float = 1.96,  # Half width in standard deviations; 1.96 for 95 %
 ) -> tuple[float, float]:  # Lower and upper end, in [0, 1]
-    "Wilson's score interval for a share, given a count; raises `ValueError` unless `n_right` is from 0 to `n`. Wilson 1927."
-    if not 0 <= n_right <= n or n == 0:
+    "Wilson's score interval for a share, given a count; raises `ValueError` unless `n_right` is a count from 0 to `n`. Wilson 1927."
+    check_whole(0, n_right=n_right, n=n)
+    refuse_negative(z=z)
+    if n_right > n or n == 0:
         raise ValueError(f"need 0 <= n_right <= n and n > 0, got n_right={n_right}, n={n}")
     p = n_right / n
     middle = p + z * z / (2 * n)

@@ -82,7 +82,11 @@ def test_any_map_style_dataset():
         ((torch.zeros(3), torch.zeros(3)), -1, "got -1"),
         ((torch.zeros(3), torch.zeros(3)), 2.0, "got 2.0"),
         ((torch.zeros(3), torch.zeros(3)), "2", "got '2'"),
-        ((torch.zeros(3), torch.zeros(2)), 1, r"equally many rows, got \[3, 2\]"),
+        (
+            (torch.zeros(3), torch.zeros(2)),
+            1,
+            r"equally many rows, got the shapes \[\[3\], \[2\]\]",
+        ),
         ((torch.zeros(3),), 1, r"a pair \(x, y\)"),
         ((torch.zeros(0, 4), torch.zeros(0)), 1, "empty"),
         ([], 1, "empty"),

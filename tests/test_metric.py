@@ -58,7 +58,7 @@ def test_interval_against_published_values():
 
 @pytest.mark.parametrize(("n_right", "n"), [(-1, 5), (6, 5), (0, 0)])
 def test_interval_refuses_what_is_no_count(n_right, n):
-    with pytest.raises(ValueError, match="need 0 <= n_right <= n"):
+    with pytest.raises(ValueError, match="need 0 <= n_right <= n|n_right is a whole number"):
         binomial_interval(n_right, n)
 
 
@@ -76,5 +76,5 @@ def test_what_would_broadcast_is_refused():
     with pytest.raises(ValueError, match="a class for each row"):
         accuracy(z, y[:, None])
     for wrong in (y[:1], y + 1):
-        with pytest.raises(ValueError, match="a class from 0 to 2 for each of 4 rows"):
+        with pytest.raises(ValueError, match=r"a class for each row|target\[2\] is 3"):
             confusion_matrix(z, wrong)
