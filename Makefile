@@ -39,7 +39,7 @@ digits:  ## make digits.zip again from a folder of all MNIST PNGs (FROM=folder)
 	$(PYTHON) tools/make_digits.py $(FROM)
 
 results: .venv/dev  ## make the stored results again, on the full MNIST (NAMES="accuracy_headline")
-	@$(BIN)/python tools/make_results.py $(NAMES)
+	@OMP_NUM_THREADS=1 $(BIN)/python tools/make_results.py $(NAMES)
 
 bench: .venv/run  ## one epoch of MNIST, ours and every peer in turn (ARGS="--only ours,numpy --threads 2")
 	@$(BIN)/python tools/bench/run.py $(ARGS)
