@@ -8,7 +8,7 @@ Each experiment of tools/experiments/ becomes one file in mnist_walkthrough/resu
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ class Experiment(NamedTuple):
 
     run: Callable[..., dict[str, Any]]  # Settings to findings; both are plain JSON values
     cases: list[dict[str, Any]]  # The settings of each run
-    check: tuple[dict[str, Any], str] | None  # A case that a test runs again, and what it compares
+    checks: Sequence[dict[str, Any]] = ()  # Cases of which a test makes the accuracy again
 
 
 class NotHere(Exception):

@@ -208,39 +208,38 @@ SIZES = [
 ]
 LENGTHS = [{"n_epochs": n, "shifts": shifts} for n in (3, 10, 30, 100) for shifts in (False, True)]
 EXPERIMENTS = {
-    "accuracy_rates": Experiment(rate, seeds(3, RATES), None),
+    "accuracy_rates": Experiment(rate, seeds(3, RATES)),
     "accuracy_ideas": Experiment(
         idea,
         seeds(5, [{"start": s, "change": c} for s, (_, changes) in IDEAS.items() for c in changes]),
-        ({"seed": 0, "start": "whole", "change": "nothing"}, "accuracy"),
+        [{"seed": 0, "start": "whole", "change": "nothing"}],
     ),
-    "accuracy_lengths": Experiment(length, seeds(3, LENGTHS), None),
-    "accuracy_search": Experiment(candidate, seeds(3, CANDIDATES), None),
-    "accuracy_folds": Experiment(fold, [{"fold": i} for i in range(12)], None),
+    "accuracy_lengths": Experiment(length, seeds(3, LENGTHS)),
+    "accuracy_search": Experiment(candidate, seeds(3, CANDIDATES)),
+    "accuracy_folds": Experiment(fold, [{"fold": i} for i in range(12)]),
     "accuracy_widths": Experiment(
-        width, seeds(3, [{"n_hidden": n} for n in (10, 20, 30, 50, 128, 300)]), None
+        width, seeds(3, [{"n_hidden": n} for n in (10, 20, 30, 50, 128, 300)])
     ),
     "accuracy_small": Experiment(
         headline,
         seeds(10, [{"n_hidden": 30, "n_epochs": n} for n in (20, 100)]),
-        ({"seed": 0, "n_hidden": 30, "n_epochs": 20}, "accuracy"),
+        [{"seed": 0, "n_hidden": 30, "n_epochs": 20}],
     ),
     "accuracy_wide": Experiment(
         headline,
         seeds(10, [{"n_hidden": n, "n_epochs": 40} for n in (50, 128)]),
-        ({"seed": 0, "n_hidden": 50, "n_epochs": 40}, "accuracy"),
+        [{"seed": 0, "n_hidden": n, "n_epochs": 40} for n in (50, 128)],
     ),
     "accuracy_sizes": Experiment(
-        few, seeds(5, SIZES), ({"seed": 0, "per_class": 100, "shifts": True}, "accuracy")
+        few, seeds(5, SIZES), [{"seed": 0, "per_class": 100, "shifts": True}]
     ),
     "accuracy_time": Experiment(
         to_target,
         seeds(10, [{"target": t, "threads": n} for t, n in ((97, 1), (97, 2), (98, 2))]),
-        ({"seed": 0, "target": 97, "threads": 2}, "accuracy"),
+        [{"seed": 0, "target": target, "threads": 2} for target in (97, 98)],
     ),
     "accuracy_reading": Experiment(
         reading,
         [{"repeat": i, "source": s} for i in range(5) for s in ("packed", "png")],
-        None,
     ),
 }

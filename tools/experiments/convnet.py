@@ -157,16 +157,16 @@ def seeds(n, **settings):
 
 
 EXPERIMENTS = {
-    "convnet_chosen": Experiment(on_validation, seeds(3, recipe=[*LADDER, "99.4", "best"]), None),
-    "convnet_optimizers": Experiment(by_optimizer, seeds(5, optimizer=["adam", "muon"]), None),
-    "convnet_ladder": Experiment(rung, seeds(5, change=LADDER), None),
+    "convnet_chosen": Experiment(on_validation, seeds(3, recipe=[*LADDER, "99.4", "best"])),
+    "convnet_optimizers": Experiment(by_optimizer, seeds(5, optimizer=["adam", "muon"])),
+    "convnet_ladder": Experiment(rung, seeds(5, change=LADDER)),
     "convnet_goals": Experiment(
-        goal, seeds(10, recipe=["99.0", "99.4"]), ({"seed": 0, "recipe": "99.0"}, "accuracy")
+        goal,
+        seeds(10, recipe=["99.0", "99.4"]),
+        [{"seed": 0, "recipe": recipe} for recipe in ("99.0", "99.4")],
     ),
-    "convnet_fresh": Experiment(fresh, seeds(5, source=["packed", "png"]), None),
-    "convnet_best": Experiment(best, [{"seed": seed} for seed in range(10)], None),
-    "convnet_best_short": Experiment(
-        short, [{"seed": seed} for seed in range(5)], ({"seed": 0}, "accuracy")
-    ),
-    "convnet_mistakes": Experiment(mistake, [{"rank": rank} for rank in range(20)], None),
+    "convnet_fresh": Experiment(fresh, seeds(5, source=["packed", "png"])),
+    "convnet_best": Experiment(best, [{"seed": seed} for seed in range(10)]),
+    "convnet_best_short": Experiment(short, [{"seed": seed} for seed in range(5)], [{"seed": 0}]),
+    "convnet_mistakes": Experiment(mistake, [{"rank": rank} for rank in range(20)]),
 }

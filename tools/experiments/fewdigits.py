@@ -64,11 +64,10 @@ EXPERIMENTS = {
             {"seed": seed, "net": net, "changes": changes}
             for seed, net, changes in product(range(5), FEW, CHANGES)
         ],
-        None,
     ),
     "convnet_few": Experiment(
         on_test,
         [{"seed": seed, "draw": draw, "net": net} for (draw, seed), net in product(TEST, FEW)],
-        ({"seed": 0, "draw": 0, "net": "784-30-10"}, "accuracy"),
+        [{"seed": 0, "draw": 0, "net": net} for net in ("784-30-10", "convnet")],
     ),
 }

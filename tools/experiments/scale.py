@@ -192,7 +192,6 @@ EXPERIMENTS = {
             for h, b in ((30, 256), (1000, 256), (1000, 4096))
             for n in (1, 2)
         ],
-        None,
     ),
     "scale_stream": Experiment(
         one_pass,
@@ -201,7 +200,6 @@ EXPERIMENTS = {
             for r in range(3)
             for way, times in (("nothing", 1), ("stream", 1), ("stream", 10), ("memory", 10))
         ],
-        None,
     ),
     "scale_shuffle": Experiment(
         shuffled,
@@ -210,7 +208,7 @@ EXPERIMENTS = {
             written=["sorted", "mixed"],
             buffer_size=[256, 1000, 4000, 16_000, 55_000],
         ),
-        ({"seed": 0, "written": "mixed", "buffer_size": 1000}, "accuracy"),
+        [{"seed": 0, "written": "mixed", "buffer_size": 1000}],
     ),
     "scale_bfloat16": Experiment(
         step_milliseconds,
@@ -219,7 +217,6 @@ EXPERIMENTS = {
             net=["784-30-10", "784-1000-1000-10", "conv 16-32"],
             products=["float32", "bfloat16"],
         ),
-        None,
     ),
     "scale_products": Experiment(
         product_rate,
@@ -228,11 +225,9 @@ EXPERIMENTS = {
             n_out=[30, 1000],
             arithmetic=["float32, MKL", "float32, oneDNN", "bfloat16, oneDNN"],
         ),
-        None,
     ),
     "scale_onnx": Experiment(
         microseconds_per_digit,
         cases(repeat=list(range(5)), rows=[1, 1000], runtime=["torch", "onnxruntime"]),
-        None,
     ),
 }

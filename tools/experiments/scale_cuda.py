@@ -59,6 +59,5 @@ EXPERIMENTS = {
     "scale_cuda": Experiment(
         cuda_epoch,
         [{"repeat": repeat} | case for repeat in range(3) for case in ON_GPU + ON_CPU],
-        None,
     ),
 }

@@ -377,20 +377,17 @@ def rounds(n, *cases):
 
 
 EXPERIMENTS = {
-    "speed_ladder": Experiment(ladder, rounds(25), None),
-    "speed_parts": Experiment(parts, rounds(25), None),
-    "speed_widths": Experiment(widths, rounds(25), None),
-    "speed_libraries": Experiment(by_library, rounds(25), None),
+    "speed_ladder": Experiment(ladder, rounds(25)),
+    "speed_parts": Experiment(parts, rounds(25)),
+    "speed_widths": Experiment(widths, rounds(25)),
+    "speed_libraries": Experiment(by_library, rounds(25)),
     "speed_phases": Experiment(
         phases,
         rounds(
             15, *({"parts": p, "digits": d} for p in ("torch's", "ours") for d in ("all", "one"))
         ),
-        None,
     ),
-    "speed_batches": Experiment(
-        batches, rounds(7, *({"batch_size": 4**k} for k in range(8))), None
-    ),
-    "speed_compile": Experiment(compile, rounds(15), None),
-    "speed_threads": Experiment(threads, rounds(9, *({"busy": n} for n in range(3))), None),
+    "speed_batches": Experiment(batches, rounds(7, *({"batch_size": 4**k} for k in range(8)))),
+    "speed_compile": Experiment(compile, rounds(15)),
+    "speed_threads": Experiment(threads, rounds(9, *({"busy": n} for n in range(3)))),
 }
