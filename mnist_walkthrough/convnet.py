@@ -276,6 +276,7 @@ class FewRecipe(NamedTuple):
 FEW = {
     "784-30-10": FewRecipe(),
     "convnet": FewRecipe("convnet", n_epochs=100, lr=0.005, weight_decay=0.01),
+    "convnet, longer": FewRecipe("convnet", n_epochs=200, lr=0.005, weight_decay=0.01),
 }
 
 
