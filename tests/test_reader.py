@@ -127,7 +127,7 @@ def test_entry_of_a_function(read):
         "```{py:function} mlp(*sizes, init_=init_default_, generator=None)\n"
         ":module: mnist_walkthrough.net\n\n"
         "[source](https://s.example/mlp){.source} "
-        "A multilayer perceptron: `Linear` layers with `ReLU` between them.\n\n"
+        "A multilayer perceptron: `Linear` layers with `ReLU` between them; raises `ValueError` for sizes that make no net.\n\n"
         "<details><summary>Parameters</summary>\n\n"
         "| name | type | meaning |\n|---|---|---|\n"
         "| `sizes` | `int` | Numbers in, hidden units of each layer, logits out: 784, 30, 10 |\n"
