@@ -523,7 +523,7 @@ IDX_FILES = [
 
 def write_pngs(
     idx_files: list[Path],  # As in `IDX_FILES`
-    folder: Path,  # Gets {training,testing}/{label}/{index}.png
+    folder: Path,  # Gets `training` and `testing`, in each a folder of PNGs per class
 ) -> None:
     "A data set in IDX format as an image folder; raises `ValueError` when images and labels do not fit."
     arrays = [read_idx(file) for file in idx_files]
