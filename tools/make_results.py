@@ -8,12 +8,18 @@ Each experiment of tools/experiments/ becomes one file in mnist_walkthrough/resu
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from tqdm import tqdm
+
+from mnist_walkthrough import ImageDataset, mnist
+from mnist_walkthrough.results import made_here
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "mnist_walkthrough" / "results"
@@ -25,6 +31,25 @@ class Experiment(NamedTuple):
     run: Callable[..., dict[str, Any]]  # Settings to findings; both are plain JSON values
     cases: list[dict[str, Any]]  # The settings of each run
     checks: Sequence[dict[str, Any]] = ()  # Cases of which a test makes the accuracy again
+
+
+@cache
+def full(
+    part: str,  # "training" or "testing"
+) -> ImageDataset:
+    "All of MNIST's digits of a part, read once."
+    return ImageDataset(mnist() / part)
+
+
+@contextmanager
+def threads_of(n: int) -> Iterator[None]:
+    "Torch computes with so many threads inside of the block."
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class NotHere(Exception):
@@ -41,8 +66,6 @@ def experiments() -> dict[str, Experiment]:
 
 def make(name: str, experiment: Experiment) -> None:
     "Run all cases of an experiment and store what they found."
-    from mnist_walkthrough.results import made_here
-
     cases = tqdm(experiment.cases, desc=name, unit="run")
     made_here([case | experiment.run(**case) for case in cases]).save(RESULTS / f"{name}.json")
 

@@ -2,21 +2,15 @@
 
 import math
 import time
-from contextlib import contextmanager
 from functools import cache
 from itertools import product
 
 import torch
-from make_results import Experiment
+from make_results import Experiment, full, threads_of
 
 from mnist_walkthrough import ImageDataset, mnist
 from mnist_walkthrough.accuracy import PLAIN, Recipe, fit, share_right, split_train, subset
 from mnist_walkthrough.data import class_names, read_files
-
-
-@cache
-def full(part):
-    return ImageDataset(mnist() / part)
 
 
 @cache
@@ -154,16 +148,6 @@ CANDIDATES = [
     for target, tried in TRIED.items()
     for n_hidden, n_epochs in tried
 ]
-
-
-@contextmanager
-def threads_of(n):
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def candidate(seed, target, n_hidden, n_epochs):

@@ -4,14 +4,12 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import torch
-from make_results import Experiment
+from make_results import Experiment, full, threads_of
 
-from mnist_walkthrough import ImageDataset, mnist
+from mnist_walkthrough import mnist
 from mnist_walkthrough.accuracy import split_train
 from mnist_walkthrough.convnet import LADDER, RECIPES, convnet_run, scores, train_convnet
 from mnist_walkthrough.data import class_names
@@ -19,24 +17,9 @@ from mnist_walkthrough.results import stored
 
 
 @cache
-def full(part):
-    return ImageDataset(mnist() / part)
-
-
-@cache
 def parted():
     "55,000 digits to train on, 5,000 to choose on."
     return split_train(full("training"))
-
-
-@contextmanager
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @cache
@@ -47,7 +30,7 @@ def warmed_up(recipe):
 
 
 def measured(recipe, train, valid, seed):
-    with two_threads():
+    with threads_of(2):
         warmed_up(recipe)
         found = convnet_run(recipe, train, valid, seed)
     return found | {"seconds": round(found["seconds"], 3)}
@@ -113,7 +96,7 @@ def original_indices():
 def best(seed):
     "The accuracy, and which test digits were mistaken for what, how surely."
     train, test = full("training"), full("testing")
-    with two_threads():
+    with threads_of(2):
         recipe = RECIPES["best"]
         net = train_convnet(recipe, train.images, train.y, seed)
         sure, said = scores(net, test.images, recipe).softmax(1).max(1)

@@ -5,9 +5,9 @@ from functools import cache
 from itertools import product
 
 import torch
-from make_results import Experiment
+from make_results import Experiment, full
 
-from mnist_walkthrough import ImageDataset, digits, mnist
+from mnist_walkthrough import ImageDataset, digits
 from mnist_walkthrough.accuracy import subset
 from mnist_walkthrough.convnet import FEW, few_right, few_train
 
@@ -17,11 +17,6 @@ CHANGES = {
     "and elastic": {"upright": False},
     "and upright": {},
 }
-
-
-@cache
-def full(part):
-    return ImageDataset(mnist() / part)
 
 
 @cache

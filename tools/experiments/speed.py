@@ -10,7 +10,7 @@ from functools import cache, partial
 
 import numpy as np
 import torch
-from make_results import Experiment
+from make_results import Experiment, threads_of
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader as TorchLoader
@@ -99,16 +99,6 @@ def rungs():
         "matrix products, width 32": products(x, 32),
         "matrix products, width 30": products(x, 30),
     }
-
-
-@contextmanager
-def threads_of(n):
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def timed(way):
