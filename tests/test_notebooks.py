@@ -15,14 +15,16 @@ NOTEBOOKS = sorted(Path(__file__).resolve().parent.parent.glob("nbs/*.ipynb"))
 
 
 @pytest.fixture(scope="module")
-def executed(offline):
-    "All notebooks, running two at a time: {path: future of the executed notebook}."
+def executed(offline, request):
+    "The notebooks whose test is chosen, running two at a time: {path: future of the executed notebook}."
+    tests = [i for i in request.session.items if i.name.startswith("test_runs_and_is_fresh[")]
     patch = pytest.MonkeyPatch()
     for name, value in offline.items():
         patch.setenv(name, value)
     patch.setenv("OMP_NUM_THREADS", "1")
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        yield {path: pool.submit(execute, path) for path in NOTEBOOKS}
+        paths = [test.callspec.params["path"] for test in tests]
+        yield {path: pool.submit(execute, path) for path in paths}
     patch.undo()
 
 
