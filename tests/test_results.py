@@ -96,6 +96,19 @@ def test_an_experiment_is_run_for_all_its_cases(tmp_path, monkeypatch):
     assert '"found": 3' in text
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="not run: there is a CUDA device here")
+def test_what_this_machine_cannot_make_is_refused_by_name(root):
+    kept = (RESULTS / "scale_cuda.json").read_bytes()
+    done = subprocess.run(
+        [sys.executable, root / "tools" / "make_results.py", "scale_cuda"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "scale_cuda cannot be made here: there is no CUDA device" in done.stderr
+    assert (RESULTS / "scale_cuda.json").read_bytes() == kept
+
+
 def test_unknown_names_are_refused(root):
     done = subprocess.run(
         [sys.executable, root / "tools" / "make_results.py", "nonsense"],

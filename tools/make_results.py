@@ -81,7 +81,9 @@ def main() -> None:
         try:
             make(name, known[name])
         except NotHere as error:
-            print(f"not made: {error}", file=sys.stderr)
+            if names:
+                parser.error(f"{name} cannot be made here: {error}")
+            print(f"{name} was left as it is: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

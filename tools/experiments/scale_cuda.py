@@ -24,7 +24,7 @@ def seconds_of(work, device):
 def cuda_epoch(repeat, device, net, batch_size, products):
     "Median time of an epoch over 60,000 rows that lie on the device already; on the CPU with one thread."
     if not torch.cuda.is_available():
-        raise NotHere("scale_cuda needs a CUDA device")
+        raise NotHere("there is no CUDA device")
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(60_000, 784, generator=generator).to(device)
