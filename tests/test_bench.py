@@ -93,9 +93,18 @@ def test_who_gives_no_answer_is_not_waited_for(job, fake, monkeypatch):
 
 
 def test_who_keeps_more_cores_busy_is_refused(job, fake):
-    greedy = fake("time.process_time = lambda: 2 * time.perf_counter()")
+    greedy = fake("time.process_time = lambda: 20 * time.perf_counter()")
     entries = bench.race([CONTENDERS["numpy"], greedy], job, rounds=1)
-    assert refusal(entries) == "keeps 2.00 cores busy, stated: 1"
+    assert refusal(entries) == "keeps 20.00 cores busy, stated: 1"
+
+
+def test_clocks_that_disagree_by_a_tick_refuse_nobody(job, fake):
+    ticking = fake("""time.process_time = lambda: time.perf_counter() + Contender.late
+late = 0
+def epoch(self):
+    super().epoch()
+    Contender.late += 0.01""")
+    assert refusal(bench.race([CONTENDERS["numpy"], ticking], job, rounds=1)) == ""
 
 
 @pytest.mark.skipif(

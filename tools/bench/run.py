@@ -45,6 +45,7 @@ LOSS_WITHIN = (
     0.15  # Of the reference's after as many epochs; orders differ by 3 %, half the rows by 25 %
 )
 CORES_OVER = 0.1  # Busy cores above the stated threads
+TICK = 0.02  # Seconds by which the two clocks may disagree, whatever the length of an epoch
 BUDGET = 20  # Seconds of timed epochs after which a contender sits out
 AT_LEAST = 3  # Rounds that the slowest takes part in all the same
 TIMEOUT = 300  # Seconds without an answer
@@ -168,8 +169,9 @@ class Entry:
             self.process.stdin.write(b"\n")
             self.process.stdin.flush()
         found = self.answer()
+        found["cores"] = found["cpu"] / found["seconds"]
         self.losses.append(found["loss"])
-        if found["cores"] > self.threads + CORES_OVER:
+        if found["cpu"] > (self.threads + CORES_OVER) * found["seconds"] + TICK:
             raise Refused(f"keeps {found['cores']:.2f} cores busy, stated: {self.threads}")
         return found
 

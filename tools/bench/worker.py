@@ -78,7 +78,7 @@ def main():
         contender.epoch()
         seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
         loss = exam(contender.weights()) if trains else None
-        answer(seconds=seconds, cores=cpu / seconds, loss=loss)
+        answer(seconds=seconds, cpu=cpu, loss=loss)
 
 
 if __name__ == "__main__":
