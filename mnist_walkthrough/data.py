@@ -589,12 +589,29 @@ def own_copy(
     )
 
 # %% ../nbs/01_data.ipynb #sources
-PNG_ARCHIVE = {"mnist_png.tgz": (15_683_414, "03639f83c4e3d19e0a3a53a8a997c487")}
+PNG_ARCHIVE = {
+    "mnist_png.tgz": (
+        15_683_414,
+        "9e18edaa3a08b065d8f80a019ca04329e6d9b3e391363414a9bd1ada30563672",
+    )
+}
 IDX_ARCHIVES = {
-    "train-images-idx3-ubyte.gz": (9_912_422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
-    "train-labels-idx1-ubyte.gz": (28_881, "d53e105ee54ea40749a09fcbcd1e9432"),
-    "t10k-images-idx3-ubyte.gz": (1_648_877, "9fb629c4189551a2d022fa330f9573f3"),
-    "t10k-labels-idx1-ubyte.gz": (4_542, "ec29112dd5afa0611ce80d1b7f02629c"),
+    "train-images-idx3-ubyte.gz": (
+        9_912_422,
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    ),
+    "train-labels-idx1-ubyte.gz": (
+        28_881,
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    ),
+    "t10k-images-idx3-ubyte.gz": (
+        1_648_877,
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    ),
+    "t10k-labels-idx1-ubyte.gz": (
+        4_542,
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    ),
 }
 SOURCES = [
     ("https://s3.amazonaws.com/fast-ai-imageclas/", PNG_ARCHIVE),
@@ -607,7 +624,7 @@ TIMEOUT = 30  # Seconds without a byte after which a server is given up
 def fetch(
     url: str,
     size: int,  # Bytes that it must have
-    md5: str,  # Its checksum
+    sha256: str,  # Its checksum
     folder: Path,  # Where to
 ) -> Path:  # The file, verified
     "Download one file; raises `OSError` or `ValueError` when that fails or it is another file."
@@ -624,7 +641,7 @@ def fetch(
         progressbar=True, chunk_size=1 << 16, timeout=TIMEOUT, hooks={"response": check_size}
     )
     name = url.rpartition("/")[2]
-    return Path(pooch.retrieve(url, f"md5:{md5}", name, folder, downloader=downloader))
+    return Path(pooch.retrieve(url, f"sha256:{sha256}", name, folder, downloader=downloader))
 
 # %% ../nbs/01_data.ipynb #download
 def download(
@@ -635,8 +652,8 @@ def download(
     for address, archives in SOURCES:
         try:
             files = [
-                fetch(address + name, size, md5, folder / "download")
-                for name, (size, md5) in archives.items()
+                fetch(address + name, size, sha256, folder / "download")
+                for name, (size, sha256) in archives.items()
             ]
             if archives.keys() == PNG_ARCHIVE.keys():
                 unpack(files[0], folder)

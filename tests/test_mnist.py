@@ -118,7 +118,7 @@ def server(served):
 def sources(server, *manners):
     "As `data.SOURCES`: the archive in the first manner, then the IDX files in the others."
     archives = {
-        name: (len(content), hashlib.md5(content).hexdigest())
+        name: (len(content), hashlib.sha256(content).hexdigest())
         for name, content in server.files.items()
     }
     png = {"mnist_png.tgz": archives.pop("mnist_png.tgz")}
@@ -368,10 +368,16 @@ def test_images_and_labels_must_fit(cache, tmp_path, arrays):
 
 
 def test_the_servers_are_those_that_are_documented():
-    "Sizes and sums as torchvision and fastai publish them; addresses are secure."
+    "Sizes as torchvision and fastai publish them, sums as TensorFlow Datasets and FastAI.jl do; addresses are secure."
     assert all(address.startswith("https://") for address, _ in data.SOURCES)
     sums = {name: entry for _, files in data.SOURCES for name, entry in files.items()}
-    assert sums["mnist_png.tgz"] == (15_683_414, "03639f83c4e3d19e0a3a53a8a997c487")
+    assert sums["mnist_png.tgz"][0] == 15_683_414
+    starts = {name: sha256[:8] for name, (_, sha256) in sums.items()}
+    assert starts.pop("mnist_png.tgz") == "9e18edaa"
+    assert [starts[f"{name}.gz"] for name in data.IDX_FILES] == [
+        *("440fcabf", "3552534a", "8d422c7b", "f7ae60f9")
+    ]
+    assert {len(sha256) for _, sha256 in sums.values()} == {64}
     assert [sums[f"{name}.gz"][0] for name in data.IDX_FILES] == [9912422, 28881, 1648877, 4542]
 
 
