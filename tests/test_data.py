@@ -87,7 +87,8 @@ ONE = (1, 1, 8, 0, 0, 0, 0)
         (png(ONE, b"\5\0"), "filter type 5"),
         (png(ONE, b"\0"), "promises 2 bytes of rows, the data holds 1"),
         (png(ONE, b"\0" * 1000), "holds more"),
-        (png((2**31 - 1, 2**31 - 1, 8, 0, 0, 0, 0), b"\0" * 10), "holds 10"),
+        (png((2**31 - 1, 2**31 - 1, 8, 0, 0, 0, 0), b"\0" * 10), "more than 4,194,304, the most"),
+        (png((2048, 2048, 8, 0, 0, 0, 0), b"\0" * 10), "holds 10"),
         (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", *ONE)) + chunk(b"IDAT", b"no") + chunk(b"IEND", b""), "compressed data is damaged"),
     ],
 )  # fmt: skip
@@ -144,7 +145,7 @@ def test_num_samples_counts_per_class():
 
 def test_indexing_and_files_read_once(monkeypatch):
     data = ImageDataset(digits() / "testing", num_samples=2)
-    monkeypatch.setattr("pathlib.Path.read_bytes", None)
+    monkeypatch.setattr("mnist_walkthrough.data.read_file", None)
     for i in (3, slice(2, 5), torch.tensor([4, 4, 0]), torch.arange(20) % 2 == 0):
         x, y = data[i]
         assert torch.equal(x, data.x[i])

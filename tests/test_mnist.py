@@ -287,7 +287,7 @@ def test_an_archive_that_leaves_its_folder_is_refused(cache, tmp_path, served, n
         add(archive, name, b"evil" if not attributes else b"", **attributes)
         for member in good:
             archive.addfile(member, good.extractfile(member))
-    with pytest.raises(ValueError, match="evil.tar: not unpacked"):
+    with pytest.raises(ValueError, match="evil.tar: .* is no image in a class folder"):
         mnist(evil)
     assert not list(tmp_path.rglob("outside.png"))
     assert not [f for f in cache.iterdir() if f.is_dir() and f.suffix != ".partial"]
@@ -348,10 +348,10 @@ def test_what_the_user_names_must_be_there(cache, tmp_path):
         (b"", "not an IDX file of bytes"),
         (b"\0\0\x0d\1\0\0\0\1\0\0\0\0", "not an IDX file of bytes"),
         (b"\0\0\x08\3\0\0", "not an IDX file of bytes"),
-        (b"\0\0\x08\1\0\0\0\5abcd", "do not hold"),
-        (b"\0\0\x08\1\0\0\0\5abcdef", "do not hold"),
-        (gzip.compress(b"\0\0\x08\1\0\0\0\5abcde")[:-9], "damaged or cut off"),
-        (b"\x1f\x8bnot gzip", "damaged or cut off"),
+        (b"\0\0\x08\1\0\0\0\5abcd", r"promises \[5\] numbers, holds 4"),
+        (b"\0\0\x08\1\0\0\0\5abcdef", r"promises \[5\] numbers, holds more"),
+        (gzip.compress(b"\0\0\x08\1\0\0\0\5abcde")[:-9], "ended before the end-of-stream marker"),
+        (b"\x1f\x8bnot gzip", "Unknown compression method"),
     ],
 )
 def test_what_is_no_idx_file_is_refused(tmp_path, content, said):
