@@ -92,6 +92,7 @@ def main(argv: list[str] | None = None) -> None:
         "(default: the digits of the package)",
     )
     args = parser.parse_args(argv)
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)  # matrices this small gain nothing from more, and may lose much
     try:
         walk(args.data or digits(), args.epochs, args.seed)
@@ -99,3 +100,5 @@ def main(argv: list[str] | None = None) -> None:
         parser.exit(1, f"{parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
         parser.exit(130, f"\n{parser.prog}: interrupted\n")
+    finally:
+        torch.set_num_threads(threads)

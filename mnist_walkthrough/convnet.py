@@ -255,7 +255,7 @@ def block(
     stride: int = 1,  # In pixels
     pool: bool = False,  # Whether the maps are halved
 ) -> list[nn.Module]:
-    "A convolution, batch norm, and what follows."
+    "A convolution, batch norm, and what follows; weights from torch's global generator."
     conv = nn.Conv2d(n_in, n_out, kernel_size, stride, kernel_size // 2, bias=False)
     halve = [nn.MaxPool2d(2)] if pool else []
     return [conv, *halve, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
@@ -328,7 +328,7 @@ def few_train(
     "A net trained from nothing on images that change with each epoch, in batches of 100."
     generator, x = torch.Generator().manual_seed(seed), few_input(images, recipe)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         net = few_net(recipe)
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(
@@ -367,7 +367,7 @@ def with_head(
     size: int,  # Height and width of the images, in pixels
     *n_hidden: int,  # Width of each hidden layer behind the maps
 ) -> nn.Sequential:  # To 10 scores
-    "Linear layers behind the maps, wide enough for what the maps leave of an image."
+    "Linear layers behind the maps, wide enough for what the maps leave of an image; weights from torch's global generator."
     with torch.no_grad():
         n_in = features.eval()(torch.zeros(1, 1, size, size)).numel()
     layers: list[nn.Module] = [nn.Flatten()]
@@ -380,7 +380,7 @@ def with_head(
 def pooled_net(
     size: int,  # Height and width of the images, in pixels
 ) -> nn.Sequential:  # From images [n, 1, size, size] to 10 scores
-    "Two convolutions at full size, each halved by its largest values; after train_mnist_fast's last net."
+    "Two convolutions at full size, each halved by its largest values; after train_mnist_fast's last net; weights from torch's global generator."
     first = nn.Conv2d(1, 24, 5), nn.MaxPool2d(2), nn.ReLU(inplace=True)
     second = nn.Conv2d(24, 32, 3), nn.MaxPool2d(2), nn.ReLU(inplace=True)
     return with_head(nn.Sequential(*first, *second), size, 256)
@@ -389,7 +389,7 @@ def pooled_net(
 def strided_net(
     size: int,  # Height and width of the images, in pixels
 ) -> nn.Sequential:  # From images [n, 1, size, size] to 10 scores
-    "The first convolution looks at every second place only."
+    "The first convolution looks at every second place only; weights from torch's global generator."
     first = nn.Conv2d(1, 16, 5, stride=2), nn.ReLU(inplace=True)
     second = nn.Conv2d(16, 32, 3), nn.MaxPool2d(2), nn.ReLU(inplace=True)
     return with_head(nn.Sequential(*first, *second), size, 128)
@@ -398,7 +398,7 @@ def strided_net(
 def normed_net(
     size: int,  # Height and width of the images, in pixels
 ) -> nn.Sequential:  # From images [n, 1, size, size] to 10 scores
-    "The strided net with batch norm behind its second convolution."
+    "The strided net with batch norm behind its second convolution; weights from torch's global generator."
     first = nn.Conv2d(1, 16, 5, stride=2), nn.ReLU(inplace=True)
     return with_head(nn.Sequential(*first, *block(16, 32, pool=True)), size, 128)
 
@@ -406,7 +406,7 @@ def normed_net(
 def deep_net(
     size: int,  # Height and width of the images, in pixels
 ) -> nn.Sequential:  # From images [n, 1, size, size] to 10 scores
-    "Five convolutions with batch norm, fewer than 100,000 parameters."
+    "Five convolutions with batch norm, fewer than 100,000 parameters; weights from torch's global generator."
     maps = block(1, 16, kernel_size=5, pool=True) + block(16, 32) + block(32, 32, pool=True)
     return with_head(nn.Sequential(*maps, *block(32, 64), *block(64, 64, pool=True)), size)
 
@@ -577,7 +577,7 @@ def train_convnet(
 ) -> nn.Sequential:
     "A net trained from nothing; the last batch of an epoch is left out when it is short."
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         net = NETS[recipe.net](images.shape[-1] - 2 * recipe.crop)
     if recipe.channels_last:
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

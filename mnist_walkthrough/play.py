@@ -103,12 +103,12 @@ def show_answer(
         (axes[0, 0], "What the net is given", x.view(28, 28), "gray"),
         (axes[0, 1], "Hidden units", torch.tensor(parts["hidden"]).view(-1, 10), "cividis"),
     ):
-        ax.imshow(image, cmap=colours)
+        ax.imshow(image.numpy(), cmap=colours)
         ax.set(title=title, xticks=[], yticks=[])
     logits = torch.tensor(parts["logits"])
-    axes[1, 0].bar(range(10), logits)
+    axes[1, 0].bar(range(10), logits.tolist())
     axes[1, 0].set(title="Logits", xlabel="class", ylabel="logit", xticks=range(10))
-    axes[1, 1].bar(range(10), logits.softmax(0))
+    axes[1, 1].bar(range(10), logits.softmax(0).tolist())
     axes[1, 1].set(title="Softmax", xlabel="class", ylabel="probability", ylim=(0, 1))
     axes[1, 1].set_xticks(range(10))
 

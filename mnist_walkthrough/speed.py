@@ -30,8 +30,9 @@ def in_turn(
 ) -> dict[str, list[float]]:  # Seconds in each round, by name
     "Time several ways side by side: in each round each once, in a new order; a first round is not counted. Compare `torch.utils.benchmark.Timer`."
     times: dict[str, list[float]] = {name: [] for name in ways}
+    order = random.Random()
     for number in range(rounds + 1):
-        for name in random.sample(list(ways), len(ways)):
+        for name in order.sample(list(ways), len(ways)):
             start = time.perf_counter()
             ways[name]()
             if number > 0:

@@ -27,6 +27,7 @@ VOLATILE = [  # what may differ from run to run
 ]
 FLOAT = re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?|-?\d+e[+-]?\d+")
 REL = 0.01
+SHOWN = "default::DeprecationWarning,default::PendingDeprecationWarning"  # kernels hide most of them
 
 
 def in_kernel(path):
@@ -40,7 +41,7 @@ def in_kernel(path):
         coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
         extra_arguments=["--IPKernelApp.log_level=ERROR"],
-    ).execute()
+    ).execute(env=os.environ | {"PYTHONWARNINGS": SHOWN})
     return nb
 
 

@@ -33,7 +33,7 @@ SIGMAS = 6  # a right answer that draws at random strays further once in 500 mil
 def own_draws() -> Iterator[None]:
     "What the reader's code draws from torch's global generator begins the same each time, and leaves it as it was."
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         yield
 
 
@@ -466,7 +466,7 @@ def dropout_training(layer: nn.Module, p: float, case: str) -> None:
     same(x.grad, expected, case, "the gradient of x")
     again = []
     for _ in range(2):
-        torch.manual_seed(1)
+        torch.default_generator.manual_seed(1)
         again.append(dropped(layer, torch.ones(1000), case))
     if not torch.equal(*again):
         raise Wrong(
