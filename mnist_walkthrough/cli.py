@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
-from mnist_walkthrough.data import digits
+from mnist_walkthrough.data import cache_folder, cached, clear_cache, digits
 from mnist_walkthrough.learner import load_split, train_with
 from mnist_walkthrough.net import max_difference
 
@@ -57,6 +57,14 @@ def walk(folder: Path, n_epochs: int, seed: int) -> None:
     print("largest difference: in any parameter, from the run with library parts only")
 
 
+def show_cache() -> None:
+    "Print where the cache is, what of ours is in it, and how large it is."
+    sizes = cached()
+    print(f"{cache_folder()}: {sum(sizes.values()) / 1e6:,.1f} MB")
+    for path, size in sizes.items():
+        print(f"{size / 1e6:10,.1f} MB  {path.name}")
+
+
 def whole(text: str, least: int) -> int:
     "A whole number from `least` on, for argparse."
     if not text.isdecimal() or not least <= int(text) < 2**63:
@@ -91,10 +99,23 @@ def main(argv: list[str] | None = None) -> None:
         help="a folder {training,testing}/{0,1,...}/*.png of 8-bit grey images of one size "
         "(default: the digits of the package)",
     )
+    cache = parser.add_mutually_exclusive_group()
+    cache.add_argument(
+        "--cache", action="store_true", help="list what is kept in the cache folder, and stop"
+    )
+    cache.add_argument(
+        "--clear-cache",
+        action="store_true",
+        help="remove it, except for what another process is making, list what stays, and stop",
+    )
     args = parser.parse_args(argv)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # matrices this small gain nothing from more, and may lose much
     try:
+        if args.clear_cache:
+            clear_cache()
+        if args.cache or args.clear_cache:
+            return show_cache()
         walk(args.data or digits(), args.epochs, args.seed)
     except (OSError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: error: {error}\n")

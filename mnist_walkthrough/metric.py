@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from .loader import check_whole
+from .data import check_whole
 from .loss import check_target
 from .optimizer import refuse_negative
 

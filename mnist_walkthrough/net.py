@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from .loader import check_whole
+from .data import check_whole
 
 # %% ../nbs/03_net.ipynb #relu
 class ReLU(nn.Module):
