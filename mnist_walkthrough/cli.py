@@ -1,33 +1,43 @@
 "The command `mnist_walkthrough`: the walk as a table, with one more own part in each row."
 
 import argparse
+import os
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
-from mnist_walkthrough.data import cache_folder, cached, clear_cache, digits
+from mnist_walkthrough.data import cache_folder, cached, clear_cache, class_files, digits
 from mnist_walkthrough.learner import load_split, train_with
 from mnist_walkthrough.net import max_difference
 
 STAGES = ("data", "loader", "net", "optimizer", "loss", "metric", "learner")
 ROW = "{:16} {:>10} {:>15} {:>9} {:>19}"
+MAX_CLASS = 9999  # the net has a score for each number up to the largest class
 HEADER = ROW.format("parts", "train loss", "valid accuracy", "seconds", "largest difference")
 
 
 def load(folder: Path, own: bool) -> list[TensorDataset]:
-    "Training and testing images of a folder, which must be of one size."
-    splits = [load_split(folder / name, own) for name in ("training", "testing")]
+    "Training and testing images of a folder, of one size and in two classes or more."
+    parts = [folder / name for name in ("training", "testing")]
+    trained, tested = (set(class_files(part)) for part in parts)
+    if tested - trained:
+        raise ValueError(f"{folder}: classes {sorted(tested - trained)} are in testing only")
+    if len(trained) < 2 or max(trained) > MAX_CLASS:
+        raise ValueError(
+            f"{folder}: need two classes or more of 0 to {MAX_CLASS}, got {sorted(trained)}"
+        )
+    splits = [load_split(part, own) for part in parts]
     sizes = [split.tensors[0].shape[1] for split in splits]
     if sizes[0] != sizes[1]:
         raise ValueError(
             f"{folder}: images of {sizes[0]} pixels in training, of {sizes[1]} in testing"
         )
-    labels = [set(split.tensors[1].tolist()) for split in splits]
-    if not labels[1] <= labels[0]:
-        raise ValueError(f"{folder}: classes {sorted(labels[1] - labels[0])} are in testing only")
     return splits
 
 
@@ -46,7 +56,8 @@ def walk(folder: Path, n_epochs: int, seed: int) -> None:
         own, name = set(STAGES[:k]), f"+ own {STAGES[k - 1]}" if k else "all library"
         start = time.perf_counter()
         train, valid = load(folder, own="data" in own)
-        epochs = tqdm(range(n_epochs), desc=name, unit="epoch", leave=False, disable=None)
+        watched = sys.stderr is not None and sys.stderr.isatty()
+        epochs = tqdm(range(n_epochs), desc=name, unit="epoch", leave=False, disable=not watched)
         run = train_with(own, train, valid, epochs, seed)
         seconds = time.perf_counter() - start
         models.append(run.model)
@@ -65,10 +76,24 @@ def show_cache() -> None:
         print(f"{size / 1e6:10,.1f} MB  {path.name}")
 
 
+@contextmanager
+def written() -> Iterator[None]:
+    "All that a block prints is written at its end; what cannot be is dropped, or Python would try again."
+    try:
+        yield
+    finally:
+        try:
+            print(end="", flush=True)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise
+
+
 def whole(text: str, least: int) -> int:
     "A whole number from `least` on, for argparse."
-    if not text.isdecimal() or not least <= int(text) < 2**63:
-        raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, got {text!r}")
+    if not text.isdecimal() or len(text) > 18 or int(text) < least:
+        said = f"expected a whole number from {least} on, of 18 digits at most, got {text!r}"
+        raise argparse.ArgumentTypeError(said)
     return int(text)
 
 
@@ -114,9 +139,12 @@ def main(argv: list[str] | None = None) -> None:
     try:
         if args.clear_cache:
             clear_cache()
-        if args.cache or args.clear_cache:
-            return show_cache()
-        walk(args.data or digits(), args.epochs, args.seed)
+        with written():
+            if args.cache or args.clear_cache:
+                return show_cache()
+            walk(args.data or digits(), args.epochs, args.seed)
+    except BrokenPipeError:  # the reader has seen enough, as `head` has
+        parser.exit(141)
     except (OSError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: error: {error}\n")
     except KeyboardInterrupt:
