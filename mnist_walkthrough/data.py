@@ -499,8 +499,7 @@ def decode_files(
     together: int = 10_000,  # Files decoded at once
 ) -> Tensor:  # Pixels, uint8 [n, height, width]
     "All files as `decode_png` decodes them, many at once; raises `ValueError` that names the file or `together`."
-    if together < 1:
-        raise ValueError(f"together is a whole number from 1 on, got {together}")
+    check_whole(1, together=together)
     height, width = image_size
     images = np.empty((len(files), height, width), np.uint8)
     rows = stored_rows(files, image_size)
@@ -515,8 +514,7 @@ def read_files(
         Path, list[str]
     ],  # The folder of each class and its files, as `class_names` gives them
     image_size: tuple[int, int],  # (height, width) of every image, in pixels
-    decoder: Decoder
-    | None = None,  # File content to uint8 [height, width]; `decode_files` when None
+    decoder: Decoder | None = None,  # Bytes to uint8 [height, width]; `decode_files` if None
 ) -> tuple[Tensor, Tensor]:  # Images, uint8 [n, height, width]; labels, int64 [n]
     "Images and labels of all classes; raises `ValueError` that names the file."
     files = [f"{folder}{os.sep}{name}" for folder, names in found.items() for name in names]
@@ -593,14 +591,13 @@ def read_folder(
     folder: Path,  # Holds one folder per class, named by its number
     image_size: tuple[int, int],  # (height, width) of every image, in pixels
     num_samples: int | None = None,  # Images per class, the first by number; all when None
-    decoder: Decoder
-    | None = None,  # File content to uint8 [height, width]; `decode_files` when None
+    decoder: Decoder | None = None,  # Bytes to uint8 [height, width]; `decode_files` if None
 ) -> tuple[Tensor, Tensor]:  # Images, uint8 [n, height, width]; labels, int64 [n]
     "Images and labels; of a whole folder mapped from its pack in the cache, which is made when none fits."
     if num_samples is not None or decoder is not None:
         return read_files(class_names(folder, num_samples), image_size, decoder)
     state = None
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # it is said below what is wrong with a folder
         state = state_of(folder)
         if (found := packed(pack_of(folder), image_size, state)) is not None:
             return found
@@ -620,8 +617,7 @@ class ImageDataset:
         data_path: str | Path,  # Holds one folder per class, named by its number
         image_size: tuple[int, int] = (28, 28),  # (height, width) of every image, in pixels
         num_samples: int | None = None,  # Images per class, the first by number; all when None
-        decoder: Decoder
-        | None = None,  # File content to uint8 [height, width]; `decode_files` when None
+        decoder: Decoder | None = None,  # Bytes to uint8 [height, width]; `decode_files` if None
         device: torch.device | str | None = None,  # Where the tensors live
     ) -> None:
         self.data_path = Path(data_path)
@@ -911,9 +907,7 @@ def download(
 
 # %% ../nbs/01_data.ipynb #mnist
 def mnist(
-    source: str
-    | Path
-    | None = None,  # What you have; the environment's `MNIST_WALKTHROUGH_MNIST` when None
+    source: str | Path | None = None,  # What you have; if None, as `MNIST_WALKTHROUGH_MNIST` says
 ) -> Path:  # With `{training,testing}/{0..9}/{index}.png` in it
     "The folder of all 70,000 digits: yours if you name one, else that in the cache, downloaded the first time."
     if source := source or os.environ.get("MNIST_WALKTHROUGH_MNIST"):

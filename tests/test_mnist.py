@@ -25,6 +25,7 @@ from PIL import Image
 from mnist_walkthrough import ImageDataset, data, digits, mnist
 
 N_TRAIN, N_TEST = 40, 20  # of the small data set that the servers here have
+FULL = "mnist-9e18edaa3a08"  # where the full set is kept: SHA-256 of its archive
 COUNTS = {
     "training": [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
     "testing": [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
@@ -156,10 +157,10 @@ def is_the_small_set(folder, arrays):
 @pytest.mark.parametrize("manners", [("good",), ("slow",), ("404", "good"), ("404", "slow")])
 def test_downloads_either_kind(served_by, server, arrays, cache, manners):
     served_by(*manners)
-    assert mnist() == cache / "mnist" / "mnist_png"
+    assert mnist() == cache / FULL / "mnist_png"
     assert is_the_small_set(mnist(), arrays)
     assert len(server.asked) == (1 if len(manners) == 1 else 5), "fetched once"
-    assert {f.name for f in (cache / "mnist").iterdir()} == {"mnist_png"}, "archives are removed"
+    assert {f.name for f in (cache / FULL).iterdir()} == {"mnist_png", "count"}, "archives are removed"
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_what_is_not_right_is_not_kept_and_the_next_server_is_asked(
         mnist()
     for hint in (f"{server.url}/{manner}/", "MNIST_WALKTHROUGH_MNIST", "digits()"):
         assert hint in str(error.value)
-    assert not (cache / "mnist").exists()
+    assert not (cache / FULL).exists()
     served_by(manner, manner, "good")
     assert is_the_small_set(mnist(), arrays)
 
@@ -240,10 +241,10 @@ def started(server, cache, offline, manners, code="print(mnist())"):
 def test_processes_that_ask_at_once_share_one_download(server, cache, offline, arrays):
     processes = [started(server, cache, offline, ["slow"]) for _ in range(3)]
     done = [p.communicate(timeout=120) for p in processes]
-    assert {out.strip() for out, _ in done} == {str(cache / "mnist" / "mnist_png")}, done
+    assert {out.strip() for out, _ in done} == {str(cache / FULL / "mnist_png")}, done
     assert server.asked == ["/slow/mnist_png.tgz"]
     assert any("100%" in err for _, err in done), "the one that downloads shows its progress"
-    assert is_the_small_set(cache / "mnist" / "mnist_png", arrays)
+    assert is_the_small_set(cache / FULL / "mnist_png", arrays)
 
 
 @pytest.mark.parametrize("kind", ["unpack", "write_pngs"])
@@ -259,12 +260,12 @@ def test_killed_while_unpacking_leaves_nothing_half(server, cache, offline, arra
     assert process.stdout.readline() == "unpacked\n", process.communicate()
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert not (cache / "mnist").exists()
-    assert (cache / "mnist.partial").exists()
+    assert not (cache / FULL).exists()
+    assert (cache / f"{FULL}.partial").exists()
     again = started(server, cache, offline, ["good"])
-    assert again.communicate(timeout=60)[0].strip() == str(cache / "mnist" / "mnist_png")
-    assert is_the_small_set(cache / "mnist" / "mnist_png", arrays)
-    assert not (cache / "mnist.partial").exists()
+    assert again.communicate(timeout=60)[0].strip() == str(cache / FULL / "mnist_png")
+    assert is_the_small_set(cache / FULL / "mnist_png", arrays)
+    assert not (cache / f"{FULL}.partial").exists()
 
 
 @pytest.mark.parametrize(
