@@ -21,6 +21,8 @@ setup(
     license="Apache-2.0",
     keywords=cfg["keywords"].split(),
     python_requires=f">={cfg['min_python']}",
+    classifiers=[f"Programming Language :: Python :: {python}" for python in cfg["pythons"].split()]
+    + ["Intended Audience :: Education", "Typing :: Typed"],
     packages=find_packages(include=[cfg["lib_path"], f"{cfg['lib_path']}.*"]),
     package_data={
         cfg["lib_path"]: [

@@ -47,6 +47,15 @@ notfound_urls_prefix = f"{cfg.doc_baseurl}/"
 ogp_social_cards = {"image_mini": "digit.png", "font": "DejaVu Sans"}
 
 
+POLICY = "default-src 'self' file: data: blob: 'unsafe-inline'"  # nothing from other hosts
+
+
+def add_policy(app, pagename, templatename, context, doctree):
+    "What a browser may load for a page; file: is for pages that are opened without a server."
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    context["metatags"] = policy + context.get("metatags", "")
+
+
 def add_tools(app, pagename, templatename, context, doctree):
     "The page on which one draws and trains, and those that ask for guesses, have scripts and styles of their own."
     asks = '<div class="mnist-guess"' in context.get("body", "")
@@ -60,4 +69,5 @@ def add_tools(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
+    app.connect("html-page-context", add_policy)
     app.connect("html-page-context", add_tools)

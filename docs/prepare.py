@@ -49,7 +49,10 @@ def source_link(file):
 def toctrees(stages):
     "The order of the pages, for the end of the home page."
     walk = [f"{int(path.stem[:2])} {page_name(path)} <{page_name(path)}>" for path in stages]
-    parts = {"The walk": walk, "Beside the walk": ["exercises", "notation", "errors", "api", "run"]}
+    parts = {
+        "The walk": walk,
+        "Beside the walk": ["exercises", "notation", "errors", "promises", "api", "run"],
+    }
     trees = [
         "\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```"])
         for caption, pages in parts.items()
@@ -59,7 +62,17 @@ def toctrees(stages):
 
 def api_page(stages, index):
     "All functions and classes in the order of the walk, each with a link to its entry."
-    parts = ["# API index", "All functions and classes of the package, in the order of the walk."]
+    parts = [
+        "# API index",
+        "All functions and classes of the package, in the order of the walk.",
+        f"## `{PACKAGE}`",
+        f"What `from {PACKAGE} import` gives. A version's number [speaks of](promises.md#versions) "
+        "these and of the command; the rest, by module below, may change with any version.",
+    ]
+    package = import_module(PACKAGE)
+    for name in package.__all__:
+        symbol = getattr(package, name)
+        parts.append(f"{{py:obj}}`{name} <{symbol.__module__}.{name}>`\n: {symbol.__doc__}")
     for page in map(page_name, stages):
         module = import_module(f"{PACKAGE}.{page}")
         parts.append(f"## [`{module.__name__}`]({page}.ipynb)")

@@ -96,6 +96,8 @@ class Links:
                     return text
                 return f"{{py:obj}}`{text.strip('`')} <{self.symbols[target]}>`"
             return f'<a href="{target}">{text}</a>'
+        if target.startswith("../docs/"):
+            return f"[{text}]({target.removeprefix('../docs/')})"
         if target.startswith("../"):
             return f"[{text}]({self.files}{target.removeprefix('../')})"
         name, hash_, anchor = target.partition("#")

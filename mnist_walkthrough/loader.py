@@ -37,8 +37,7 @@ class DataLoader:
         batch_size: int = 1,  # Rows in a batch
         shuffle: bool = False,  # Draw a new permutation for each epoch
         drop_last: bool = False,  # Leave out the last batch when it is smaller than the others
-        generator: torch.Generator
-        | None = None,  # Draws the permutations; torch's global one when None
+        generator: torch.Generator | None = None,  # Draws permutations; torch's global one if None
     ) -> None:
         check_whole(1, batch_size=batch_size)
         if isinstance(dataset, tuple | list) and len(dataset) and hasattr(dataset[0], "shape"):

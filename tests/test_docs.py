@@ -31,11 +31,14 @@ class Page(HTMLParser):
         given = dict(attributes)
         self.ids.add(given.get("id"))
         if tag == "meta":
-            self.meta[given.get("name") or given.get("property")] = given.get("content")
+            key = given.get("name") or given.get("property") or given.get("http-equiv")
+            self.meta[key] = given.get("content")
         if tag == "a":
             self.links.append(given.get("href") or "")
         if tag in TAGS:
             self.loads.append(given.get("src") or given.get("data") or "")
+            self.loads += re.findall(r"[^\s,]+", given.get("srcset") or "")
+        self.loads += re.findall(r"url\([\"']?([^\"')]+)", given.get("style") or "")
         if tag == "link" and not {"canonical", "index", "search"} & set(given["rel"].split()):
             self.loads.append(given["href"])
 
@@ -90,6 +93,13 @@ def test_nothing_is_loaded_from_elsewhere(pages, site_folder):
         urls = re.findall(r"(?:url\(|@import)\s*[\"']?([^\"')]+)", sheet.read_text("utf-8"))
         elsewhere = [url for url in urls if re.match(r"(\w+:)?//", url)]
         assert not elsewhere, f"{sheet.name} loads {elsewhere}"
+
+
+def test_browsers_are_told_to_load_nothing_from_elsewhere(pages):
+    for name, page in pages.items():
+        kind, *allowed = page.meta["Content-Security-Policy"].split()
+        assert kind == "default-src", name
+        assert {*allowed} == {"'self'", "file:", "data:", "blob:", "'unsafe-inline'"}, name
 
 
 def test_nothing_is_vendored(root):

@@ -44,6 +44,7 @@ def read(link):
         (f"[`mlp()`]({SITE}net.html#mlp)", "{py:obj}`mlp() <mnist_walkthrough.net.mlp>`"),
         (f"[a *b*]({SITE}play.html#lr=0.1&x=1)", '<a href="play.html#lr=0.1&x=1">a *b*</a>'),
         ("[a](03_net.ipynb#lr=0.1&x=1)", '<a href="net.html#lr=0.1&x=1">a</a>'),
+        ("[promises](../docs/promises.md)", "[promises](promises.md)"),
         ("[licence](../LICENSE)", "[licence](https://code.example/blob/main/LICENSE)"),
         ("[`nn.Linear`](https://x.example/a.html#b)", "[`nn.Linear`](https://x.example/a.html#b)"),
         (f"[[`mlp`]({SITE}net.html#mlp)](https://x.example)", "[`mlp`](https://x.example)"),

@@ -194,6 +194,16 @@ def test_each_fault_is_noticed(browser, tmp_path):
         assert re.search(expected[topic], "".join(wrong[topic]), re.S), (topic, wrong[topic])
 
 
+def test_browsers_refuse_to_load_from_elsewhere(page, site):
+    open_page(page, f"{site}play.html")
+    refused = """() => new Promise(resolve => {
+        addEventListener('securitypolicyviolation', e => resolve(e.blockedURI));
+        fetch('https://elsewhere.example/').catch(() => {});
+        setTimeout(resolve, 5000);
+    })"""
+    assert page.evaluate(refused) == "https://elsewhere.example/"
+
+
 def theme(page):
     return page.evaluate("document.documentElement.dataset.theme")
 
