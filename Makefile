@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test lab docs docs-serve notebooks student digits results bench clean help
+.PHONY: run test lab docs docs-serve notebooks student digits results bench soak clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ results: .venv/dev  ## make the stored results again, on the full MNIST (NAMES="
 
 bench: .venv/run  ## one epoch of MNIST, ours and every peer in turn (ARGS="--only ours,numpy --threads 2")
 	@$(BIN)/python tools/bench/run.py $(ARGS)
+
+soak: .venv/run  ## kill a training two thousand times, and compare its end (ARGS="--kills 10000")
+	@OMP_NUM_THREADS=1 $(BIN)/python tools/soak.py $(ARGS)
 
 clean:  ## remove all that the other targets made
 	rm -rf .venv node_modules build dist student *.egg-info _proc _docs .pytest_cache .mypy_cache .ruff_cache

@@ -4,14 +4,11 @@
 
 # %% auto #0
 __all__ = ['make_learner', 'rank', 'world_size', 'Share', 'Replica', 'add_shares', 'on_rows', 'same_draws', 'Distributed',
-           'process_group', 'processes', 'pack', 'unpack', 'write_state', 'read_state', 'optimizer_state',
-           'load_optimizer_state', 'random_kinds', 'random_module', 'of_all', 'training_state', 'restore', 'Checkpoint',
-           'write_shards', 'read_blocks', 'shuffle_buffer', 'rebatch', 'ShardStream', 'clumping', 'InBFloat16',
-           'export_onnx']
+           'process_group', 'processes', 'of_all', 'state_of_all', 'restore_here', 'Checkpoint', 'write_shards',
+           'read_blocks', 'shuffle_buffer', 'rebatch', 'ShardStream', 'clumping', 'InBFloat16', 'export_onnx']
 
 # %% ../nbs/14_scale.ipynb #imports-export
 import copy
-import json
 import logging
 import os
 import subprocess
@@ -25,13 +22,21 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .data import ImageDataset, digits
-from .learner import Callback, Learner, Loop
+from mnist_walkthrough.learner import (
+    Callback,
+    Learner,
+    Loop,
+    read_state,
+    restore,
+    training_state,
+    write_state,
+)
 from .loader import DataLoader
 from .loss import cross_entropy
 from .metric import accuracy
@@ -225,141 +230,40 @@ def processes(
             finally:
                 run.terminate()
 
-# %% ../nbs/14_scale.ipynb #pack
-def pack(
-    state: Any,  # Tensors, numbers and strings in nested dictionaries and lists
-    tensors: dict[str, Tensor],  # Gets the tensors, each under its path
-    path: str = "",  # Of `state` in the whole
-) -> Any:  # What is left, for JSON: the path in the place of each tensor
-    "Takes a state apart into tensors and text."
-    if isinstance(state, Tensor):
-        tensors[path] = state.detach().cpu().clone(memory_format=torch.contiguous_format)
-        return {"tensor": path}
-    if isinstance(state, dict):
-        return {"dict": [[k, pack(v, tensors, f"{path}/{k}")] for k, v in state.items()]}
-    if isinstance(state, (list, tuple)):
-        return [pack(v, tensors, f"{path}/{i}") for i, v in enumerate(state)]
-    return state
-
-
-def unpack(
-    packed: Any,  # From `pack`
-    tensors: dict[str, Tensor],  # From `pack`
-) -> Any:  # The state; tuples have become lists
-    "Puts a state together again."
-    if isinstance(packed, list):
-        return [unpack(v, tensors) for v in packed]
-    if not isinstance(packed, dict):
-        return packed
-    if "tensor" in packed:
-        return tensors[packed["tensor"]]
-    return {k: unpack(v, tensors) for k, v in packed["dict"]}
-
-# %% ../nbs/14_scale.ipynb #write-state
-def write_state(
-    state: Any,  # As `pack` takes it
-    path: Path,  # Replaced if it is there
-) -> None:
-    "Tensors as safetensors, the rest as JSON in the header of the same file; whole or not at all."
-    tensors: dict[str, Tensor] = {}
-    text = json.dumps(pack(state, tensors))
-    partial = Path(f"{path}.partial")
-    save_file(tensors, partial, metadata={"state": text})
-    os.replace(partial, path)
-
-
-def read_state(
-    path: Path,  # Made by `write_state`
-) -> Any:
-    "What `write_state` wrote; raises `ValueError` when the file is damaged or something else."
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return unpack(json.loads(file.metadata()["state"]), tensors)
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a whole checkpoint ({error!r})") from error
-
-# %% ../nbs/14_scale.ipynb #optimizer-state
-def optimizer_state(
-    optimizer: Any,  # One of torch's, or of ours: numbers, and dictionaries by parameter
-) -> dict[str, Any]:  # Parameters by their position
-    "What an optimizer remembers."
-    if isinstance(optimizer, torch.optim.Optimizer):
-        return optimizer.state_dict()
-    place = {p: i for i, p in enumerate(optimizer.params)}
-    kept = {name: value for name, value in vars(optimizer).items() if name != "params"}
-    return {
-        name: {place[p]: v for p, v in value.items()} if isinstance(value, dict) else value
-        for name, value in kept.items()
-    }
-
-
-def load_optimizer_state(
-    optimizer: Any,  # Of the same kind, over parameters of the same shapes
-    state: dict[str, Any],  # From `optimizer_state`
-) -> None:
-    "Puts it back."
-    if isinstance(optimizer, torch.optim.Optimizer):
-        return optimizer.load_state_dict(state)
-    for name, value in state.items():
-        if isinstance(value, dict):
-            pairs = [(optimizer.params[i], v) for i, v in value.items()]
-            value = {p: v.to(p.device) if isinstance(v, Tensor) else v for p, v in pairs}
-        setattr(optimizer, name, value)
-
-# %% ../nbs/14_scale.ipynb #random-states
-def random_kinds(model: nn.Module) -> set[str]:
-    "The kinds of device whose global generators a model's training draws from."
-    return {"cpu"} | {p.device.type for p in model.parameters()}
-
-
-def random_module(kind: str) -> Any:
-    "Where torch keeps `get_rng_state` and `set_rng_state` of a kind of device."
-    return torch if kind == "cpu" else getattr(torch, kind)
-
-
+# %% ../nbs/14_scale.ipynb #state-of-all
 def of_all(
-    state: Tensor,  # Of this process, of one shape in all
+    state: Tensor,  # Of this process [1, ...], of one shape in all
 ) -> Tensor:  # Of each process [world_size, ...]
     "Collects a tensor from every process."
     if world_size() == 1:
-        return state[None]
+        return state
     parts = [torch.empty_like(state) for _ in range(world_size())]
     dist.all_gather(parts, state)
-    return torch.stack(parts)
+    return torch.cat(parts)
 
-# %% ../nbs/14_scale.ipynb #training-state
-def training_state(
+
+def state_of_all(
     learner: Loop,  # After an epoch
-    generators: Sequence[torch.Generator],  # Those that all processes share
+    others: Sequence[
+        torch.Generator
+    ] = (),  # Generators that all processes share, besides the loader's
 ) -> dict[str, Any]:  # For `write_state`
-    "All that a training needs to go on; every process has to call it."
-    kinds = sorted(random_kinds(learner.model))
-    return {
-        "model": learner.model.state_dict(),
-        "optimizer": optimizer_state(learner.optimizer),
-        "generators": [g.get_state() for g in generators],
-        "random": {kind: of_all(random_module(kind).get_rng_state()) for kind in kinds},
-        "history": learner.history,
-        "stop": learner.stop,
-    }
+    "The state of a training in several processes; every one of them has to call it."
+    state = training_state(learner)
+    state["random"] = {kind: of_all(here) for kind, here in state["random"].items()}
+    return state | {"others": [g.get_state() for g in others]}
 
 
-def restore(
+def restore_here(
     learner: Loop,  # Of the same parts
-    generators: Sequence[torch.Generator],  # Those that all processes share
-    state: dict[str, Any],  # From `training_state`
+    state: dict[str, Any],  # From `state_of_all`
+    others: Sequence[torch.Generator] = (),  # As they were given there
 ) -> None:
-    "Put a learner where it was."
-    learner.model.load_state_dict(state["model"])
-    load_optimizer_state(learner.optimizer, state["optimizer"])
-    for generator, kept in zip(generators, state["generators"], strict=True):
-        generator.set_state(kept)
-    for kind in random_kinds(learner.model) & state["random"].keys():
-        kept = state["random"][kind]
-        if rank() < len(kept):
-            random_module(kind).set_rng_state(kept[rank()].clone())
-    learner.history, learner.stop = state["history"], state["stop"]
+    "Puts a learner where it was; a process or a kind of device that was not there keeps its global generators."
+    kept = {kind: rows[rank() : rank() + 1] for kind, rows in state["random"].items()}
+    restore(learner, state | {"random": {kind: row for kind, row in kept.items() if len(row)}})
+    for generator, there in zip(others, state["others"], strict=True):
+        generator.set_state(there)
 
 # %% ../nbs/14_scale.ipynb #checkpoint
 class Checkpoint(Callback):
@@ -372,22 +276,17 @@ class Checkpoint(Callback):
     ) -> None:
         self.path, self.others = Path(path), generators
 
-    def generators(self, learner: Loop) -> list[torch.Generator]:
-        "Those that all processes share."
-        loader = getattr(learner.train_dl, "dl", learner.train_dl)
-        own = getattr(loader, "generator", None)
-        return [*([] if own is None else [own]), *self.others]
-
     def before_fit(self, learner: Loop) -> None:
         if not learner.history and self.path.exists():
-            restore(learner, self.generators(learner), read_state(self.path))
-            learner.n_epochs -= len(learner.history)
-        epochs = of_all(torch.tensor(len(learner.history))).tolist()
+            n_epochs = learner.n_epochs
+            restore_here(learner, read_state(self.path), self.others)
+            learner.n_epochs = n_epochs - len(learner.history)
+        epochs = of_all(torch.tensor([len(learner.history)])).tolist()
         if len(set(epochs)) > 1:
             raise ValueError(f"{self.path}: the processes are at epochs {epochs}; do all see it?")
 
     def after_epoch(self, learner: Loop) -> None:
-        state = training_state(learner, self.generators(learner))
+        state = state_of_all(learner, self.others)
         if rank() == 0:
             write_state(state, self.path)
 

@@ -25,6 +25,7 @@ from mnist_walkthrough import (
     scale,
 )
 from mnist_walkthrough.accuracy import Adam, Schedule, one_cycle
+from mnist_walkthrough.learner import read_state, write_state
 from mnist_walkthrough.metric import accuracy
 from mnist_walkthrough.net import max_difference
 from mnist_walkthrough.scale import (
@@ -35,21 +36,15 @@ from mnist_walkthrough.scale import (
     Share,
     clumping,
     export_onnx,
-    load_optimizer_state,
     make_learner,
     on_rows,
-    optimizer_state,
-    pack,
     process_group,
     processes,
     read_blocks,
-    read_state,
     rebatch,
     same_draws,
     shuffle_buffer,
-    unpack,
     write_shards,
-    write_state,
 )
 
 
@@ -281,59 +276,6 @@ def test_the_command_as_it_is_printed(options, run, root, tmp_path):
 # Interruptions
 
 
-STATES = [
-    {"a": torch.arange(6).reshape(2, 3).T, 3: [1, 2.5, None, True, "text"], "b": {"c": {}}},
-    [torch.rand(2), [torch.zeros(0), torch.tensor(1)]],
-    {"lr": 0.1, "betas": [0.9, 0.999]},
-]
-
-
-def same_state(a, b):
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b) and a.dtype == b.dtype
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same_state(a[k], b[k]) for k in a)
-    if isinstance(a, list):
-        return len(a) == len(b) and all(map(same_state, a, b))
-    return a == b and type(a) is type(b)
-
-
-@pytest.mark.parametrize("state", STATES)
-def test_a_state_is_taken_apart_put_together_and_written(state, tmp_path):
-    tensors = {}
-    assert same_state(unpack(pack(state, tensors), tensors), state)
-    write_state(state, tmp_path / "state")
-    assert same_state(read_state(tmp_path / "state"), state)
-    assert sorted(os.listdir(tmp_path)) == ["state", "tmp"]
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
-    file = tmp_path / "state"
-    write_state({"epoch": 1}, file)
-
-    def breaks_off(tensors, path, metadata):
-        Path(path).write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(scale, "save_file", breaks_off)
-    with pytest.raises(KeyboardInterrupt):
-        write_state({"epoch": 2}, file)
-    assert read_state(file) == {"epoch": 1}
-
-
-def test_a_damaged_or_foreign_file_is_refused(tmp_path):
-    file = tmp_path / "run.safetensors"
-    make_learner([Checkpoint(file)]).fit(1, progress=False)
-    whole = file.read_bytes()
-    for damaged in (whole[:-1], whole[: len(whole) // 2], b"", b"PK" + whole):
-        file.write_bytes(damaged)
-        with pytest.raises(ValueError, match="run.safetensors: not a whole checkpoint"):
-            read_state(file)
-    make_learner().save(file)
-    with pytest.raises(ValueError, match="not a whole checkpoint"):
-        make_learner([Checkpoint(file)]).fit(1, progress=False)
-
-
 OPTIMIZERS = {
     "SGD": lambda p: SGD(p, 0.05, momentum=0.9, weight_decay=1e-3),
     "Adam": lambda p: Adam(p, 1e-3),
@@ -379,19 +321,6 @@ def test_resumed_is_bit_for_bit_undisturbed(optimizer, tmp_path):
         assert torch.equal(value, rest.model.state_dict()[name]), name
     for a, b in zip(whole.history, rest.history, strict=True):
         assert a | {"seconds": 0} == b | {"seconds": 0}
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_what_an_optimizer_remembers_is_put_back(optimizer):
-    a, b = (with_dropout(optimizer, [], seed) for seed in (0, 1))
-    a.fit(2, progress=False)
-    load_optimizer_state(b.optimizer, optimizer_state(a.optimizer))
-    tensors = {}, {}
-    assert pack(optimizer_state(a.optimizer), tensors[0]) == pack(
-        optimizer_state(b.optimizer), tensors[1]
-    )
-    assert tensors[0].keys() == tensors[1].keys()
-    assert all(torch.equal(tensors[0][k], tensors[1][k]) for k in tensors[0])
 
 
 def test_other_generators_are_kept_when_named(tmp_path):
