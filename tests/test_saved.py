@@ -18,6 +18,7 @@ from torch.utils.data import TensorDataset
 from mnist_walkthrough import SGD, Callback, DataLoader, EarlyStop, Learner, cross_entropy, mlp
 from mnist_walkthrough import learner as module
 from mnist_walkthrough.accuracy import Adam, Schedule, one_cycle
+from mnist_walkthrough.gradients import HandLearner
 from mnist_walkthrough.learner import (
     load_optimizer_state,
     optimizer_state,
@@ -30,6 +31,7 @@ from mnist_walkthrough.learner import (
 )
 from mnist_walkthrough.loader import RandomOrder
 from mnist_walkthrough.metric import accuracy
+from mnist_walkthrough.speed import FastLearner
 
 
 def seeded(seed=0):
@@ -227,6 +229,25 @@ def test_an_interrupt_leaves_the_last_whole_epoch_and_goes_on(place, n):
         assert learner.validate() == {k: learner.history[-1][k] for k in ("valid_loss", "accuracy")}
     learner.fit(6 - done, progress=False)
     assert same(ended(learner), ended(whole))
+
+
+@pytest.mark.parametrize("kind", [HandLearner, FastLearner])
+def test_learners_without_autograd_are_left_and_gone_on_with(kind, tmp_path):
+    def new(seed, callbacks=()):
+        net = mlp(6, 8, 3, generator=seeded(seed))
+        dl = DataLoader((x, y), 16, shuffle=True, generator=seeded(seed))
+        return kind(dl, dl, net, SGD(net.parameters(), 0.1, 0.9), cross_entropy, [], callbacks)
+
+    whole = new(1, [Save(tmp_path)])
+    whole.fit(5, progress=False)
+    rest = new(2)
+    rest.load(tmp_path / "2")
+    rest.optimizer.direction = At(rest.optimizer.direction, 25)
+    with pytest.raises(KeyboardInterrupt):
+        rest.fit(3, progress=False)
+    del rest.optimizer.direction
+    rest.fit(5 - len(rest.history), progress=False)
+    assert same(ended(rest), ended(whole))
 
 
 @pytest.mark.parametrize("error", [MemoryError, OSError, FloatingPointError])
