@@ -263,7 +263,7 @@ def checksum(text: str, tensors: dict[str, Tensor]) -> str:  # 64 hexadecimal di
     found = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 
@@ -355,9 +355,9 @@ def generators_of(
     "Those that a loader draws from, or the loader, sampler or dataset in it; torch's global one is not among them."
     if dl is None:
         return []
-    own = getattr(dl, "generator", None)
-    is_own = isinstance(own, torch.Generator) and own is not torch.default_generator
-    found = [own] if is_own else []
+    own, found = getattr(dl, "generator", None), list[torch.Generator]()
+    if isinstance(own, torch.Generator) and own is not torch.default_generator:
+        found.append(own)
     for name in ("dl", "sampler", "batch_sampler", "dataset"):
         found += generators_of(getattr(dl, name, None))
     return list({id(g): g for g in found}.values())
