@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mnist_walkthrough import SGD, DataLoader, ImageDataset, cross_entropy, digits
+from mnist_walkthrough import SGD, Callback, DataLoader, ImageDataset, cross_entropy, digits
+from mnist_walkthrough.accuracy import Adam
 from mnist_walkthrough.net import max_difference
 from mnist_walkthrough.scale import (
     Checkpoint,
@@ -104,6 +105,52 @@ def test_weights_are_saved_and_read_on_either_side(device, tmp_path):
     again.load(tmp_path / "weights.safetensors")
     assert max_difference(again.model, there.model) == 0
     assert {p.device.type for p in again.model.parameters()} == {device}
+
+
+OPTIMIZERS = {
+    "SGD": lambda p: SGD(p, lr=0.1, momentum=0.9),
+    "Adam": lambda p: Adam(p, lr=1e-3),
+    "torch's AdamW": lambda p: torch.optim.AdamW(p, lr=1e-3),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("first", ["device", "cpu"])
+def test_a_training_is_saved_on_one_side_and_goes_on_on_the_other(
+    device, first, optimizer, tmp_path
+):
+    def new(where, seed=37):
+        learner = learner_on(where, seed=seed)
+        learner.optimizer = OPTIMIZERS[optimizer](learner.model.parameters())
+        return learner
+
+    order = [device, "cpu"] if first == "device" else ["cpu", device]
+    begun, rest, whole = new(order[0]), new(order[1], seed=0), new("cpu")
+    begun.fit(1, progress=False)
+    begun.save(tmp_path / "run")
+    rest.load(tmp_path / "run")
+    rest.fit(1, progress=False)
+    whole.fit(2, progress=False)
+    assert [row["epoch"] for row in rest.history] == [1, 2]
+    same_weights(rest.model, whole.model, within=1e-3)
+
+
+def test_an_interrupt_undoes_its_epoch_there(device):
+    class Finger(Callback):
+        left = STEPS + 5
+
+        def before_step(self, learner):
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+    learner, whole = learner_on(device, Finger()), learner_on(device)
+    with pytest.raises(KeyboardInterrupt):
+        learner.fit(3, progress=False)
+    assert len(learner.history) == 1
+    learner.fit(2, progress=False)
+    whole.fit(3, progress=False)
+    same_weights(learner.model, whole.model, within=1e-6)
 
 
 def test_an_interrupted_training_goes_on_there(device, tmp_path):
