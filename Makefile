@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test lab docs docs-serve notebooks student digits results bench soak clean help
+.PHONY: run test lab docs docs-serve notebooks student digits results bench soak fuzz clean help
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ bench: .venv/run  ## one epoch of MNIST, ours and every peer in turn (ARGS="--on
 
 soak: .venv/run  ## kill a training two thousand times, and compare its end (ARGS="--kills 10000")
 	@OMP_NUM_THREADS=1 $(BIN)/python tools/soak.py $(ARGS)
+
+fuzz: .venv/dev  ## bent files for the readers, ten minutes each of png, idx and tar (ARGS="png --seconds 60")
+	@OMP_NUM_THREADS=1 $(BIN)/python tools/fuzz.py $(ARGS)
 
 clean:  ## remove all that the other targets made
 	rm -rf .venv node_modules build dist student *.egg-info _proc _docs .pytest_cache .mypy_cache .ruff_cache

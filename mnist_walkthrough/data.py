@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['WHAT_TO_DO', 'FIGURES', 'PREDICTORS', 'MAX_PIXELS', 'ORDER', 'OTHER_IMAGES', 'Decoder', 'MAX_BYTES', 'READING',
            'MAX_IDX', 'IDX_FILES', 'MAX_TAR', 'IMAGE_NAME', 'IGNORED', 'PNG_ARCHIVE', 'IDX_ARCHIVES', 'SOURCES',
-           'TIMEOUT', 'OURS', 'cache_folder', 'is_whole', 'once', 'digits', 'show_images', 'as_squares', 'png_chunks',
-           'paeth', 'unfilter', 'png_size', 'inflate', 'png_rows', 'decode_png', 'by_number', 'check_whole', 'visible',
-           'image_names', 'class_names', 'class_files', 'without_others', 'decode_with_pillow', 'read_file',
-           'read_image', 'paeth_of_arrays', 'unfilter_all', 'known_rows', 'stored_rows', 'decode_files', 'read_files',
-           'fingerprint', 'pack_of', 'state_of', 'checksum', 'write_pack', 'packed', 'read_folder', 'ImageDataset',
-           'unzipped', 'read_all', 'read_idx', 'write_pngs', 'tar_members', 'archived_images', 'unpack', 'find_idx',
-           'own_copy', 'fetch', 'download', 'mnist', 'cached', 'clear_cache']
+           'TIMEOUT', 'OURS', 'cache_folder', 'is_whole', 'discard', 'once', 'digits', 'show_images', 'as_squares',
+           'png_chunks', 'paeth', 'unfilter', 'png_size', 'inflate', 'png_rows', 'decode_png', 'by_number',
+           'check_whole', 'visible', 'image_names', 'class_names', 'class_files', 'without_others',
+           'decode_with_pillow', 'read_file', 'read_image', 'paeth_of_arrays', 'unfilter_all', 'known_rows',
+           'stored_rows', 'decode_files', 'read_files', 'fingerprint', 'pack_of', 'state_of', 'checksum', 'write_pack',
+           'packed', 'read_folder', 'ImageDataset', 'unzipped', 'read_all', 'read_idx', 'write_pngs', 'tar_members',
+           'archived_images', 'unpack', 'find_idx', 'own_copy', 'fetch', 'download', 'mnist', 'cached', 'clear_cache']
 
 # %% ../nbs/01_data.ipynb #imports-digits
 import hashlib
@@ -29,9 +29,9 @@ from platformdirs import user_cache_path
 # %% ../nbs/01_data.ipynb #cache-folder
 def cache_folder() -> Path:  # Made when it is missing
     "The folder for unpacked data: `MNIST_WALKTHROUGH_CACHE` if set, else the user's; raises `OSError` that says what to do."
-    folder = os.environ.get("MNIST_WALKTHROUGH_CACHE") or user_cache_path("mnist_walkthrough")
+    chosen = os.environ.get("MNIST_WALKTHROUGH_CACHE")
     try:
-        folder = Path(folder).expanduser().absolute()
+        folder = Path(chosen or user_cache_path("mnist_walkthrough")).expanduser().absolute()
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
         raise OSError(f"no cache: {error}. {WHAT_TO_DO}") from error
@@ -54,6 +54,14 @@ def is_whole(
     return expected == sum(n.endswith(".png") for _, _, names in os.walk(folder) for n in names)
 
 # %% ../nbs/01_data.ipynb #once
+def discard(path: Path) -> None:
+    "Remove a folder with all that is in it, a file, or a link, not what it leads to; nothing is fine, too."
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def once(
     folder: Path,  # Where it shall be
     make: Callable[[Path], int],  # Fills an empty folder; returns how many images it wrote
@@ -65,14 +73,13 @@ def once(
     try:
         with FileLock(folder.with_suffix(".lock")):
             if not is_whole(folder):
-                shutil.rmtree(partial, ignore_errors=True)
+                discard(partial)
                 partial.mkdir()
                 try:
                     (partial / "count").write_text(str(make(partial)))
                     if not is_whole(partial):
                         raise OSError(f"{partial}: somebody else removes files")
-                    if folder.exists():
-                        shutil.rmtree(folder)
+                    discard(folder)
                     partial.rename(folder)
                 finally:
                     shutil.rmtree(partial, ignore_errors=True)
@@ -562,13 +569,15 @@ def write_pack(
     "Write a pack, whole or not at all; raises `OSError` or `SafetensorError`, also while another process writes it."
     partial = file.with_suffix(".partial")
     with FileLock(file.with_suffix(".lock"), blocking=False):
+        discard(partial)
+        partial.mkdir()
         try:
-            save_file({"images": images, "y": y}, partial, state | checksum(images, y))
-            with open(partial, "rb+") as written:
+            save_file({"images": images, "y": y}, partial / "pack", state | checksum(images, y))
+            with open(partial / "pack", "rb+") as written:
                 os.fsync(written.fileno())
-            partial.replace(file)
+            (partial / "pack").replace(file)
         finally:
-            partial.unlink(missing_ok=True)
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def packed(
@@ -579,11 +588,9 @@ def packed(
     "Images and labels mapped from a pack; None when there is none, or it is damaged or of another state."
     with suppress(OSError, SafetensorError), safe_open(file, framework="pt") as stored:
         images, y = stored.get_tensor("images"), stored.get_tensor("y")
-        if (images.dtype, y.dtype) != (torch.uint8, torch.int64):
-            return None
-        fits = images.shape == (len(y), *image_size)
-        if fits and stored.metadata() == state | checksum(images, y):
-            return images, y
+        fits = (images.dtype, y.dtype, y.ndim) == (torch.uint8, torch.int64, 1)
+        if fits and images.shape == (*y.shape, *image_size):
+            return (images, y) if stored.metadata() == state | checksum(images, y) else None
     return None
 
 # %% ../nbs/01_data.ipynb #read-folder
@@ -932,8 +939,5 @@ def clear_cache() -> dict[Path, int]:  # What stays, since another process is ma
     "Remove what `cached` lists, and nothing else; raises `OSError` that names what could not be removed."
     for path in cached():
         with suppress(Timeout), FileLock(path.with_suffix(".lock"), blocking=False):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            discard(path)
     return cached()
