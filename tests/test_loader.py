@@ -3,8 +3,9 @@ import torch
 from torch.utils.data import DataLoader as TorchLoader
 from torch.utils.data import TensorDataset
 
-from mnist_walkthrough import DataLoader
-from mnist_walkthrough.loader import RandomOrder, spread
+from mnist_walkthrough import DataLoader, ImageDataset, cross_entropy, digits, mlp
+from mnist_walkthrough.loader import RandomOrder, score, spread, train_loop
+from mnist_walkthrough.net import max_difference
 
 
 @pytest.fixture
@@ -95,6 +96,61 @@ def test_any_map_style_dataset():
 def test_bad_input_is_refused_with_a_reason(dataset, batch_size, message):
     with pytest.raises(ValueError, match=message):
         DataLoader(dataset, batch_size)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TensorDataset(torch.zeros(4, 2), torch.arange(4)),
+        lambda: ImageDataset(digits() / "testing", num_samples=1),
+    ],
+    ids=["tensors", "images"],
+)
+def test_tensors_are_taken_at_once_not_row_by_row(make, monkeypatch):
+    dataset = make()
+    monkeypatch.delattr(type(dataset), "__getitem__")
+    (_, yb), *_ = DataLoader(dataset, 3)
+    assert yb.tolist() == [0, 1, 2]
+
+
+def test_a_data_set_that_makes_its_rows_is_asked_for_each():
+    class Doubled(TensorDataset):
+        def __getitem__(self, i):
+            x, y = super().__getitem__(i)
+            return 2 * x, y
+
+    ((xb, yb),) = DataLoader(Doubled(torch.ones(3, 2), torch.arange(3)), 3)
+    assert (xb.tolist(), yb.tolist()) == ([[2, 2]] * 3, [0, 1, 2])
+
+
+def test_a_random_order_is_of_plain_numbers():
+    order = list(RandomOrder(5))
+    assert sorted(order) == [0, 1, 2, 3, 4]
+    assert {type(i) for i in order} == {int}
+
+
+def test_the_bare_loop_is_torchs():
+    generators = [torch.Generator().manual_seed(0) for _ in range(2)]
+    ours, library = (mlp(2, 4, 3, generator=g) for g in generators)
+    batches = [(torch.rand(5, 2), torch.arange(5) % 3) for _ in range(4)]
+    train_loop(ours, batches, torch.optim.SGD(ours.parameters(), 0.1), cross_entropy, 3)
+    optimizer = torch.optim.SGD(library.parameters(), 0.1)
+    for xb, yb in batches * 3:
+        optimizer.zero_grad()
+        cross_entropy(library(xb), yb).backward()
+        optimizer.step()
+    assert max_difference(ours, library) == 0
+
+
+def test_a_score_is_the_share_of_right_answers_and_takes_no_gradients():
+    gradients = []
+
+    def model(x):
+        gradients.append(torch.is_grad_enabled())
+        return x
+
+    share = score(model, TensorDataset(torch.eye(3)[[0, 1, 2, 0]], torch.tensor([0, 1, 2, 2])))
+    assert (share, type(share), gradients) == (0.75, float, [False])
 
 
 def test_spread_is_mean_and_sample_deviation_in_percent():

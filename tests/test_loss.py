@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mnist_walkthrough import SGD, cross_entropy, find_nonfinite, log_softmax, mlp, nll_loss
+from mnist_walkthrough.net import max_difference
 
 LARGE = torch.tensor([[1e4, 0.0, -1e4], [-1e30, 1e30, 0.0], [88.0, 89.0, 90.0]])
 
@@ -39,7 +40,7 @@ def test_softmax_sums_to_one_and_does_not_see_shifts():
 @pytest.mark.parametrize("target", [-1, 3, 100, -100])
 def test_a_target_that_is_no_class_is_named(target):
     with pytest.raises(ValueError, match=rf"target\[1\] is {target}; the classes are 0 to 2"):
-        cross_entropy(torch.zeros(3, 3), torch.tensor([0, target, 1]))
+        cross_entropy(torch.zeros(3, 3), torch.tensor([0, target, 3]))
 
 
 def naive(z, y):
@@ -61,6 +62,17 @@ def test_nothing_is_found_in_a_sound_training():
     assert detect(mlp(4, 3, 2)) is None
 
 
+def test_it_trains_on_the_way_as_any_loop_does():
+    watched, other = (mlp(4, 3, 2, generator=torch.Generator().manual_seed(1)) for _ in range(2))
+    assert detect(watched) is None
+    optimizer = torch.optim.SGD(other.parameters(), 0.1)
+    for xb, yb in batches():
+        optimizer.zero_grad()
+        F.cross_entropy(other(xb), yb).backward()
+        optimizer.step()
+    assert max_difference(watched, other) == 0
+
+
 def test_finds_an_overflow_in_the_loss():
     net = mlp(4, 3, 2)
     with torch.no_grad():
@@ -76,6 +88,7 @@ def test_finds_an_underflow_in_the_loss():
         net[2].bias[1] = -200
     found = detect(net, naive)
     assert (found.layer, found.operation, found.value) == ("loss", "log", -math.inf)
+    assert type(found.value) is float
 
 
 @pytest.mark.parametrize(
@@ -99,7 +112,27 @@ def test_finds_an_input_row_by_the_layer_that_sees_it_first():
 def test_finds_a_gradient():
     "The square root at 0 is finite, its slope is not."
     found = detect(mlp(4, 3, 2), lambda z, y: (z * 0).sqrt().sum())
-    assert found.layer == "gradient of 0.weight"
+    assert (found.layer, found.operation) == ("gradient of 0.weight", "backward")
+
+
+def test_finds_the_gradient_of_any_parameter():
+    net = mlp(4, 3, 2)
+    found = detect(net, lambda z, y: z.sum() + (net[2].bias * 0).sqrt().sum())
+    assert found.layer == "gradient of 2.bias"
+
+
+def test_a_frozen_layer_has_no_gradient_to_look_at():
+    net = mlp(4, 3, 2)
+    net[0].requires_grad_(False)
+    assert detect(net) is None
+
+
+def test_finds_what_a_model_does_before_its_first_layer():
+    class Divided(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x / 0)
+
+    assert detect(Divided(nn.Linear(4, 2))).operation == "div"
 
 
 def test_finds_the_step_at_which_a_large_rate_breaks_the_net():

@@ -56,6 +56,15 @@ def test_interval_against_published_values():
     assert binomial_interval(1, 29, 1.959964) == pytest.approx((0.0061, 0.1718), abs=5e-5)
 
 
+def test_interval_holds_the_share_and_stays_within_0_and_1():
+    "Also where rounding would carry it out: 1 of 1."
+    for n in range(1, 200):
+        for n_right in {0, n // 2, n}:
+            low, high = binomial_interval(n_right, n)
+            assert 0 <= low < n_right / n + 1e-15
+            assert n_right / n - 1e-15 < high <= 1
+
+
 @pytest.mark.parametrize(("n_right", "n"), [(-1, 5), (6, 5), (0, 0)])
 def test_interval_refuses_what_is_no_count(n_right, n):
     with pytest.raises(ValueError, match="need 0 <= n_right <= n|n_right is a whole number"):
@@ -64,10 +73,13 @@ def test_interval_refuses_what_is_no_count(n_right, n):
 
 def test_confusion_picture_shows_every_count(answers):
     matrix = confusion_matrix(*answers)
+    matrix[0, 1] = matrix[2, 2] = 0
     show_confusion(matrix)
     (ax,) = plt.gcf().axes
     assert sorted(int(t.get_text()) for t in ax.texts) == sorted(matrix[matrix > 0].tolist())
-    assert ax.get_title().startswith(f"{matrix.diag().sum()} of 1000")
+    assert ax.get_title() == f"{matrix.diag().sum()} of {matrix.sum()} right"
+    bold = [int(t.get_text()) for t in ax.texts if t.get_weight() == "bold"]
+    assert bold == [n for n in matrix.diag().tolist() if n]
     plt.close("all")
 
 

@@ -92,6 +92,17 @@ def test_variance_of_each_start(init_, variance):
     assert layer.weight.mean().abs().item() <= 4 * math.sqrt(variance / 200_000)
 
 
+@pytest.mark.parametrize(
+    ("init_", "deviation"),
+    [(init_default_, 1 / math.sqrt(3 * 40)), (init_he_, 0), (init_unscaled_, 1), (init_zeros_, 0)],
+)
+def test_deviation_of_the_biases_of_each_start(init_, deviation):
+    bias = torch.full((5000,), math.nan)
+    init_(torch.empty(5000, 40), bias, torch.Generator().manual_seed(0))
+    assert bias.std().item() == pytest.approx(deviation, rel=0.03)
+    assert bias.mean().abs().item() <= 4 * deviation / math.sqrt(5000)
+
+
 def test_device_and_dtype_reach_the_parameters():
     layer = Linear(3, 2, device="cpu", dtype=torch.float64)
     assert {(p.dtype, p.device.type) for p in layer.parameters()} == {(torch.float64, "cpu")}
