@@ -2,14 +2,18 @@
 
 And nothing is left half done by it: files, weights, generators and learners are as they were."""
 
+import gzip
+import io
 import math
 import re
+import tarfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -18,6 +22,7 @@ from mnist_walkthrough import (
     SGD,
     Callback,
     DataLoader,
+    ImageDataset,
     Learner,
     Mean,
     Sequential,
@@ -27,6 +32,7 @@ from mnist_walkthrough import (
     find_nonfinite,
     mlp,
 )
+from mnist_walkthrough.data import decode_files, read_idx, unpack
 from mnist_walkthrough.learner import evaluate, train_with, write_state
 from mnist_walkthrough.loader import RandomOrder, as_dataset, score, spread, train_loop
 from mnist_walkthrough.net import max_difference
@@ -73,6 +79,41 @@ class Stepper:
     def zero_grad(self): ...
 
 
+def image(size=(28, 28), mode="L"):
+    "A black picture (width, height) as the bytes of a PNG."
+    Image.new(mode, size).save(buffer := io.BytesIO(), "PNG")
+    return buffer.getvalue()
+
+
+def kept(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def archive(path, members):
+    with tarfile.open(path, "w") as made:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            made.addfile(member, io.BytesIO(content))
+    return path
+
+
+def readers(folder):
+    "Functions that read bytes as a file of each kind."
+    return {
+        "grey": image(),
+        "image": image,
+        "decode_files": decode_files,
+        "read": lambda content: ImageDataset(
+            kept(folder / "digits" / "3" / "7.png", content).parents[1]
+        ),
+        "read_as_idx": lambda content: read_idx(kept(folder / "images-idx3", content)),
+        "read_as_tar": lambda members: unpack(archive(folder / "mnist.tar", members), folder),
+    }
+
+
 def names(folder):
     "What the rows may use."
     net = mlp(2, 4, 6)
@@ -83,8 +124,9 @@ def names(folder):
         | {f.__name__: f for f in (as_dataset, evaluate, fit, learner, max_difference, score)}
         | {f.__name__: f for f in (spread, train_loop, train_with, RandomOrder, TensorDataset)}
         | {"Stepper": Stepper, "write_state": write_state}
-        | {"torch": torch, "nn": nn, "np": np, "nan": math.nan, "inf": math.inf}
+        | {"gzip": gzip, "torch": torch, "nn": nn, "np": np, "nan": math.nan, "inf": math.inf}
         | {"x": torch.zeros(6, 2), "y": torch.arange(6), "net": net, "params": [*net.parameters()]}
+        | readers(folder)
         | {"zeros": torch.zeros, "tensor": torch.tensor, "folder": folder}
     )
 
