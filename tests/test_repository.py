@@ -5,10 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 BIN = Path(sys.executable).parent
 HANDWRITTEN = {"__init__.py", "cli.py", "distributed.py", "guess.py"}
@@ -127,6 +130,37 @@ def test_workflows_may_read_and_two_jobs_write(root):
         "docs publish": {"contents": "write"},
         "release publish": {"id-token": "write"},
     }
+
+
+def test_the_workflows_make_what_there_is_to_make(root):
+    made = re.findall(r"^([\w-]+):.*##", (root / "Makefile").read_text(), re.M)
+    asked = {n for text in workflows(root).values() for n in re.findall(r"run: make (\w+)", text)}
+    assert {"docs", "test", "fuzz", "soak"} <= asked <= set(made)
+
+
+def test_what_is_installed_is_pinned(root):
+    "On Linux, all that the package needs with its extra `dev`, and what that needs in turn; not the libraries of GPUs."
+    pinned = set(
+        map(canonicalize_name, re.findall(r"^(.+)==", (root / "constraints.txt").read_text(), re.M))
+    )
+    linux = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
+    needed, todo = set(), [("mnist_walkthrough", "dev")]
+    while todo:
+        name, extra = todo.pop()
+        for requirement in map(Requirement, metadata.requires(name) or []):
+            fits = requirement.marker is None or requirement.marker.evaluate(
+                linux | {"extra": extra}
+            )
+            other = canonicalize_name(requirement.name)
+            if (
+                fits
+                and other not in needed
+                and not other.startswith(("nvidia-", "cuda-", "triton"))
+            ):
+                needed.add(other)
+                todo += [(other, extra) for extra in requirement.extras or {""}]
+    assert len(needed) > 100
+    assert not needed - pinned
 
 
 def test_the_workflows_list_of_tests_exists(root):
