@@ -600,16 +600,18 @@ def read_folder(
     num_samples: int | None = None,  # Images per class, the first by number; all when None
     decoder: Decoder | None = None,  # Bytes to uint8 [height, width]; `decode_files` if None
 ) -> tuple[Tensor, Tensor]:  # Images, uint8 [n, height, width]; labels, int64 [n]
-    "Images and labels; of a whole folder mapped from its pack in the cache, which is made when none fits."
-    if num_samples is not None or decoder is not None:
-        return read_files(class_names(folder, num_samples), image_size, decoder)
+    "Images and labels; of a whole folder mapped from its pack in the cache, which is made when none fits. Raises as `class_names` and `read_files`."
     state = None
-    with suppress(OSError, ValueError):  # it is said below what is wrong with a folder
-        state = state_of(folder)
-        if (found := packed(pack_of(folder), image_size, state)) is not None:
-            return found
-        sleep(0.02)
-    images, y = read_files(class_names(folder), image_size)
+    if num_samples is None and decoder is None:
+        with suppress(OSError, ValueError):  # it is said below what is wrong with a folder
+            state = state_of(folder)
+            if (stored := packed(pack_of(folder), image_size, state)) is not None:
+                return stored
+            sleep(0.02)
+    found = class_names(folder, num_samples)
+    images, y = read_files(found, image_size, decoder)
+    if class_names(folder, num_samples) != found:
+        raise ValueError(f"{folder}: images came or went while it was read; read it again")
     with suppress(OSError, SafetensorError):
         if state is not None:
             write_pack(pack_of(folder), images, y, state)

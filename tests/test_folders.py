@@ -302,6 +302,33 @@ def test_what_disappears_while_it_is_read_is_named(folder, monkeypatch, change):
     assert not pack_of(folder).exists()
 
 
+@pytest.mark.parametrize("options", [{}, {"num_samples": 2}, {"decoder": decode_png}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "0" / "2.png").unlink(),
+        lambda folder: shutil.rmtree(folder / "3"),
+        lambda folder: image(folder / "0" / "1a.png"),
+        lambda folder: [image(folder / "7" / f"{i}.png") for i in (1, 2)],
+    ],
+)
+def test_images_that_come_or_go_while_others_are_read_are_noticed(
+    folder, monkeypatch, change, options
+):
+    real = page.read_files
+    image(folder / "3" / "2.png")
+
+    def read_then_changed(*args):
+        found = real(*args)
+        change(folder)
+        return found
+
+    monkeypatch.setattr(page, "read_files", read_then_changed)
+    with pytest.raises(ValueError, match="came or went while it was read|1 PNG files, need 2"):
+        ImageDataset(folder, (2, 2), **options)
+    assert not pack_of(folder).exists()
+
+
 def test_what_is_changed_while_it_is_read_is_read_again(folder, monkeypatch):
     "The pack is of the state before: its files say that they are others now."
     real = page.read_files
