@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Factor', 'PLAIN', 'SCHEDULES', 'subset', 'split_train', 'Standardize', 'adam_move', 'Adam', 'constant', 'cosine',
-           'one_cycle', 'Schedule', 'smooth_cross_entropy', 'along', 'shift', 'PixelLoader', 'Recipe', 'new_net',
-           'new_optimizer', 'fit', 'share_right']
+           'one_cycle', 'Schedule', 'smooth_cross_entropy', 'along', 'shift', 'PixelLoader', 'Recipe', 'check_choice',
+           'new_net', 'new_optimizer', 'fit', 'share_right']
 
 # %% ../nbs/12_accuracy.ipynb #imports-export
 import copy
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .data import ImageDataset
+from .data import ImageDataset, check_whole
 from .learner import Callback, Loop, evaluate, fitting
 from .loader import DataLoader
 from .loss import log_softmax, nll_loss
@@ -63,8 +63,10 @@ class Standardize(nn.Module):
         std: float,  # Their standard deviation, above 0
     ) -> None:
         super().__init__()
-        if not std > 0:
-            raise ValueError(f"std must be above 0, got {std}; are all pixels equal?")
+        if not (0 < std < math.inf and math.isfinite(mean)):
+            raise ValueError(
+                f"need a finite mean and std, std above 0, got {mean} and {std}; are all pixels equal?"
+            )
         self.register_buffer("mean", torch.tensor(float(mean)))
         self.register_buffer("std", torch.tensor(float(std)))
 
@@ -115,8 +117,8 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(params)
         refuse_negative(lr=lr, eps=eps, weight_decay=weight_decay)
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas must be in [0, 1), got {betas}")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be two numbers in [0, 1), got {betas}")
         self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
         self.means: dict[Tensor, tuple[Tensor, Tensor]] = {}
         self.counts: dict[Tensor, int] = {}
@@ -147,7 +149,9 @@ def constant(
 def cosine(
     t: float,  # Progress, in [0, 1]
 ) -> float:  # In [0, 1]
-    "Half a wave from 1 down to 0; `torch.optim.lr_scheduler.CosineAnnealingLR` with `T_max` steps in all."
+    "Half a wave from 1 down to 0; `torch.optim.lr_scheduler.CosineAnnealingLR` with `T_max` steps in all. Raises `ValueError` beyond."
+    if not 0 <= t <= 1:
+        raise ValueError(f"progress is from 0 to 1, got {t}")
     return (1 + math.cos(math.pi * t)) / 2
 
 
@@ -156,6 +160,8 @@ def one_cycle(
     warm_up: float = 0.3,  # When the peak is reached, above 0 and below 1
 ) -> float:  # In [0, 1]
     "Half a wave from 1/25 up to 1, then one down to 0; `torch.optim.lr_scheduler.OneCycleLR`. After Smith and Topin 2017."
+    if not 0 < warm_up < 1:
+        raise ValueError(f"warm_up is above 0 and below 1, got {warm_up}")
     if t < warm_up:
         return 1 - (1 - 1 / 25) * cosine(t / warm_up)
     return cosine((t - warm_up) / (1 - warm_up))
@@ -169,6 +175,7 @@ class Schedule(Callback):
         factor: Factor,  # `one_cycle`, `cosine`, or any other
         lr: float,  # The peak
     ) -> None:
+        refuse_negative(lr=lr)
         self.factor, self.lr = factor, lr
 
     def before_fit(self, learner: Loop) -> None:
@@ -215,7 +222,9 @@ def shift(
     steps: Sequence[int] = (-1, 0, 0, 1),  # Down and right, each by one of these
 ) -> Tensor:  # The same shape and dtype
     "Images moved by whole pixels, the first by the first pair of steps, the next by the next, again from the first after the last; what comes in is 0. Raises `ValueError` for a step that leaves nothing."
-    n, height, width = images.shape
+    if images.ndim != 3:
+        raise ValueError(f"need images [n, height, width], got {list(images.shape)}")
+    _, height, width = images.shape
     if not steps or max(map(abs, steps)) >= min(height, width):
         raise ValueError(f"steps are smaller than {height} x {width} pixels, got {list(steps)}")
     out = torch.zeros_like(images)
@@ -273,6 +282,16 @@ PLAIN = Recipe(
     shifts=False,
 )
 
+# %% ../nbs/12_accuracy.ipynb #check-choice
+def check_choice(
+    allowed: Iterable[str],  # Names
+    **values: str,  # Settings by their names
+) -> None:
+    "Raises `ValueError` that names the first value which is none of those allowed."
+    for name, value in values.items():
+        if value not in allowed:
+            raise ValueError(f"{name} is one of {list(allowed)}, got {value!r}")
+
 # %% ../nbs/12_accuracy.ipynb #recipe-parts
 def new_net(
     recipe: Recipe,
@@ -290,7 +309,8 @@ def new_optimizer(
     recipe: Recipe,
     net: nn.Module,  # Whose parameters it moves
 ) -> Optimizer:
-    "SGD or Adam, ours."
+    "SGD or Adam, ours; raises `ValueError` for another name."
+    check_choice(("sgd", "adam"), optimizer=recipe.optimizer)
     if recipe.optimizer == "adam":
         return Adam(net.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     return SGD(net.parameters(), recipe.lr, recipe.momentum, recipe.weight_decay)
@@ -304,7 +324,9 @@ def fit(
     train: ImageDataset,
     seed: int,  # Of the weights and of the permutations
 ) -> nn.Module:  # Takes rows of bytes
-    "Train to the end of the schedule, with nothing measured on the way."
+    "Train to the end of the schedule, with nothing measured on the way; raises `ValueError` for a recipe that is none."
+    check_whole(0, n_epochs=recipe.n_epochs)
+    check_choice(SCHEDULES, schedule=recipe.schedule)
     order = torch.Generator().manual_seed(seed)
     steps = (-1, 0, 0, 1) if recipe.shifts else (0,)
     loop = Loop(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from mnist_walkthrough.cli import whole
 from mnist_walkthrough.scale import (
     Checkpoint,
     Distributed,
@@ -28,12 +29,23 @@ def main() -> None:
     )
     parser.add_argument("checkpoint", type=Path, help="file that is written after each epoch")
     parser.add_argument("--data", type=Path, help="folder of images; the shipped digits if none")
-    parser.add_argument("--epochs", type=int, default=20, help="in all, default 20")
-    parser.add_argument("--batch-size", type=int, default=199, help="of all processes together")
-    parser.add_argument("--hidden", type=int, default=30, help="units of the hidden layer")
+    parser.add_argument(
+        "--epochs", type=lambda text: whole(text, 1), default=20, help="in all, default 20"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=lambda text: whole(text, 1),
+        default=199,
+        help="of all processes together",
+    )
+    parser.add_argument(
+        "--hidden", type=lambda text: whole(text, 1), default=30, help="units of the hidden layer"
+    )
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
-    parser.add_argument("--seed", type=int, default=37, help="of weights and permutations")
+    parser.add_argument(
+        "--seed", type=lambda text: whole(text, 0), default=37, help="of weights and permutations"
+    )
     args = parser.parse_args()
     try:
         with process_group(args.device) as device:
@@ -52,6 +64,8 @@ def main() -> None:
             learner.fit(args.epochs, progress=rank() == 0)
     except ConnectionError as error:
         sys.exit(f"{error}; the same command goes on from {args.checkpoint}")
+    except (OSError, ValueError) as error:
+        sys.exit(f"{parser.prog}: error: {error}")
 
 
 if __name__ == "__main__":

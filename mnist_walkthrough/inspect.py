@@ -15,9 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .data import as_squares, show_images
+from .data import as_squares, check_whole, show_images
 from .learner import eval_mode
-from .loss import log_softmax
+from .loss import check_target, log_softmax
 from .metric import binomial_interval, confusion_matrix
 
 # %% ../nbs/10_inspect.ipynb #show-signed
@@ -78,6 +78,7 @@ def worst_pairs(
     n_pairs: int = 5,  # At most
 ) -> list[Pair]:  # The most frequent first, at equal counts in order of class
     "The most frequent mistakes; as fastai's `ClassificationInterpretation.most_confused`."
+    check_whole(0, n_pairs=n_pairs)
     matrix = confusion_matrix(logits, target)
     errors = matrix.clone().fill_diagonal_(0).flatten()
     chosen = errors.argsort(descending=True, stable=True)[:n_pairs].tolist()
@@ -89,11 +90,11 @@ def check_rows(
     logits: Tensor,  # Scores, float [n, n_classes]
     target: Tensor,  # Class indices, int64 [n]
 ) -> None:
-    "Raise `ValueError` unless there is a class for each row, one row at least, and no NaN."
-    fits = logits.ndim == 2 and target.shape == logits.shape[:1] and len(target) > 0
-    if not fits or target.min() < 0 or target.max() >= logits.shape[1] or logits.isnan().any():
-        shapes = f"{list(logits.shape)} and {list(target.shape)}"
-        raise ValueError(f"need one row or more without NaN, and a class for each; got {shapes}")
+    "Raises what `check_target` raises, and `ValueError` for a row whose softmax would be NaN."
+    check_target(logits, target)
+    bad = (~logits.amax(1).isfinite()).nonzero()
+    if len(bad):
+        raise ValueError(f"logits[{int(bad[0])}] have no finite maximum: NaN or infinity in them")
 
 
 def top_losses(
@@ -103,6 +104,7 @@ def top_losses(
 ) -> tuple[Tensor, Tensor]:  # The largest losses in nats, and their rows, int64
     "The rows with the largest cross-entropy, largest first; as fastai's `Interpretation.top_losses`."
     check_rows(logits, target)
+    check_whole(0, n_rows=n_rows)
     losses = -log_softmax(logits).gather(1, target[:, None])[:, 0]
     largest = losses.topk(min(n_rows, len(losses)))
     return largest.values, largest.indices
@@ -114,6 +116,8 @@ def show_top_losses(
     target: Tensor,  # Class indices, int64 [n]
 ) -> None:
     "Show the ten largest losses: the answer, its probability, the true class, its probability."
+    if len(images) != len(logits):
+        raise ValueError(f"{len(images)} images and {len(logits)} rows of logits")
     _, rows = top_losses(logits, target)
     p = logits.softmax(1)
     titles = [
@@ -138,6 +142,7 @@ def reliability(
 ) -> Bins:
     "How often answers of each confidence are right; after Guo et al. 2017."
     check_rows(logits, target)
+    check_whole(1, n_bins=n_bins)
     p = logits.detach().double().softmax(1).amax(1)
     bins = (p * n_bins).long().clamp(max=n_bins - 1)
     n = bins.bincount(minlength=n_bins)
@@ -229,8 +234,10 @@ def grad_times_input(
     with eval_mode(model), torch.enable_grad():
         logits = model(x)
         classes = logits.argmax(1) if classes is None else classes
+        check_target(logits, classes)
         (grad,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), x)
-    return grad * (x.detach() - baseline)
+    reference = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand_as(x)
+    return grad * (x.detach() - reference)
 
 # %% ../nbs/10_inspect.ipynb #principal-axes
 def principal_axes(
@@ -239,8 +246,10 @@ def principal_axes(
 ) -> tuple[Tensor, Tensor]:  # Orthonormal rows [n_axes, n_dims]; share of the variance [n_axes]
     "Principal component analysis by SVD, as scikit-learn's `PCA`; raises `ValueError` when there are fewer axes."
     most = min(points.shape)
-    if not 1 <= n_axes <= most:
-        raise ValueError(f"points {list(points.shape)} have 1 to {most} axes, not {n_axes}")
+    if points.ndim != 2 or len(points) < 2 or not 1 <= n_axes <= most:
+        raise ValueError(
+            f"two points or more have 1 to {most} axes; got {list(points.shape)}, {n_axes}"
+        )
     _, s, axes = torch.linalg.svd(points - points.mean(0), full_matrices=False)
     largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
     return (axes * largest.sign())[:n_axes], (s.square() / s.square().sum())[:n_axes]

@@ -31,7 +31,10 @@ OWN = {"loader", "net", "optimizer", "loss", "metric", "learner"}
 def crop(
     ink: Tensor,  # Floats, 0 where nothing is drawn, [height, width]
 ) -> Tensor:  # Its smallest part that holds all the ink
-    "The picture without its empty margin; raises `ValueError` when there is no ink."
+    "The picture without its empty margin; raises `ValueError` when there is no ink, or no picture."
+    if ink.ndim != 2 or not ink.is_floating_point() or not (ink >= 0).all() or ink.isinf().any():
+        got = f"{ink.dtype} {list(ink.shape)}"
+        raise ValueError(f"need ink, floats [height, width], finite, 0 or more; got {got}")
     if not ink.any():
         raise ValueError("nothing is drawn: every pixel is 0")
     rows, columns = (ink.any(axis).nonzero().flatten() for axis in (1, 0))
@@ -74,7 +77,9 @@ def answer(
     model: nn.Module,  # Maps x [n, 784] to logits
     x: Tensor,  # One image as a row of pixels in [0, 1], [1, 784]
 ) -> dict[str, list[float]]:  # "logits", and "hidden", after the last ReLU if there is one
-    "What a model makes of an image."
+    "What a model makes of an image; raises `ValueError` for several."
+    if len(x) != 1:
+        raise ValueError(f"need one image as a row, got {list(x.shape)}")
     hidden: list[Tensor] = [torch.empty(0)]
     hooks = [
         module.register_forward_hook(lambda _module, _inputs, out: hidden.append(out))
@@ -177,6 +182,9 @@ class DrawDigit(Tool):
         self,
         learner: Trained,  # Its model maps x [n, 784] to logits [n, 10]
     ) -> None:
+        scores = answer(learner.model, torch.zeros(1, 784))["logits"]
+        if len(scores) != 10:
+            raise ValueError(f"need a model of ten digits, this one gives {len(scores)} scores")
         self.learner = learner
         super().__init__(digits=stored_digits().numpy().tobytes())
 

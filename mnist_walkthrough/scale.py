@@ -22,12 +22,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .data import ImageDataset, digits
+from .data import ImageDataset, check_whole, digits
 from mnist_walkthrough.learner import (
     Callback,
     Learner,
@@ -37,7 +37,7 @@ from mnist_walkthrough.learner import (
     training_state,
     write_state,
 )
-from .loader import DataLoader
+from .loader import DataLoader, as_dataset
 from .loss import cross_entropy
 from .metric import accuracy
 from .net import mlp
@@ -157,9 +157,9 @@ class Distributed(Callback):
         self.train, self.valid = (
             Share(dl, self.device) for dl in (learner.train_dl, learner.valid_dl)
         )
-        learner.train_dl, learner.valid_dl = self.train, self.valid
         replica = Replica(learner.model)
         replica.register_comm_hook(self.train, add_shares)
+        learner.train_dl, learner.valid_dl = self.train, self.valid
         learner.model, learner.loss_fn = replica, on_rows(learner.loss_fn)
         learner.measured = {name: on_rows(f) for name, f in learner.measured.items()}
 
@@ -181,10 +181,12 @@ class Distributed(Callback):
 def process_group(
     device: str = "cpu",  # "cpu", "cuda" or "mps"
 ) -> Iterator[torch.device]:  # That of this process
-    "Joins the processes that torchrun started, or makes a group of one; raises `ConnectionError` when another is lost."
+    "Joins the processes that torchrun started, or makes a group of one; raises `ConnectionError` when another is lost, `ValueError` for a GPU that is not there."
     here, given = torch.device(device), os.environ.get
     backend = "gloo"
     if device == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError("cuda is asked for, and torch finds no GPU that it can use")
         here, backend = torch.device(device, int(given("LOCAL_RANK", 0))), "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(here)
     options: dict[str, Any] = {}
@@ -297,7 +299,13 @@ def write_shards(
     folder: Path,  # Gets shard-00000.safetensors, ...
     shard_size: int,  # Rows in a file
 ) -> None:
-    "Write a data set in pieces."
+    "Write a data set in pieces; raises `ValueError` for images that are no bytes, `FileExistsError` where pieces of another lie."
+    as_dataset(images, y)
+    check_whole(1, shard_size=shard_size)
+    if images.dtype != torch.uint8:
+        raise ValueError(f"images are bytes, uint8; got {images.dtype}")
+    if any(folder.glob("*.safetensors")):
+        raise FileExistsError(f"{folder}: holds shards already; give an empty folder")
     for i, part in enumerate(torch.arange(len(y)).split(shard_size)):
         save_file({"images": images[part], "y": y[part]}, folder / f"shard-{i:05}.safetensors")
 
@@ -306,12 +314,15 @@ def read_blocks(
     shards: Iterable[Path],  # Files of `write_shards`, in the order in which they are read
     rows: int,  # At most so many at a time
 ) -> Iterator[tuple[Tensor, Tensor]]:  # images uint8 [b, height, width], y int64 [b]
-    "The rows of some shards, a few at a time, one file open at a time."
+    "The rows of some shards, a few at a time, one file open at a time; raises `ValueError` that names a file which is none."
     for shard in shards:
-        with safe_open(shard, framework="pt") as file:
-            images, y = file.get_slice("images"), file.get_tensor("y")
-            for at in range(0, len(y), rows):
-                yield images[at : at + rows], y[at : at + rows]
+        try:
+            with safe_open(shard, framework="pt") as file:
+                images, y = file.get_slice("images"), file.get_tensor("y")
+                for at in range(0, len(y), rows):
+                    yield images[at : at + rows], y[at : at + rows]
+        except SafetensorError as error:
+            raise ValueError(f"{shard}: not a whole shard ({error})") from error
 
 # %% ../nbs/14_scale.ipynb #shuffle-buffer
 def shuffle_buffer(
@@ -361,6 +372,7 @@ class ShardStream:
         buffer_size: int,  # Rows in the shuffle buffer
         generator: torch.Generator | None = None,  # Draws all order; torch's global one when None
     ) -> None:
+        check_whole(1, batch_size=batch_size, buffer_size=buffer_size)
         self.shards = sorted(Path(folder).glob("*.safetensors"))
         if not self.shards:
             raise FileNotFoundError(f"{folder}: no .safetensors files; make them with write_shards")

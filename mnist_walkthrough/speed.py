@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .gradients import HandLearner
+from .data import check_whole
+from .gradients import HandLearner, layers_of
 from .loss import cross_entropy
-from .net import Linear, ReLU, Sequential
+from .net import ReLU
 from .results import Result
 
 # %% ../nbs/11_speed.ipynb #in-turn
@@ -29,6 +30,7 @@ def in_turn(
     rounds: int,  # How often each is timed
 ) -> dict[str, list[float]]:  # Seconds in each round, by name
     "Time several ways side by side: in each round each once, in a new order; a first round is not counted. Compare `torch.utils.benchmark.Timer`."
+    check_whole(1, rounds=rounds)
     times: dict[str, list[float]] = {name: [] for name in ways}
     order = random.Random()
     for number in range(rounds + 1):
@@ -168,7 +170,10 @@ class FastCrossEntropy:
         logits: Tensor,  # [n, n_classes]
         target: Tensor,  # Class indices, int64 [n]
     ) -> tuple[Tensor, Tensor]:  # Mean loss in nats, scalar; its gradient [n, n_classes]
-        "Raises `RuntimeError` for a target that is no class."
+        "Raises `RuntimeError` for a target that is no class, `ValueError` unless there is one for each row."
+        if target.shape != logits.shape[:1] or len(target) == 0:
+            shapes = f"{list(logits.shape)} and {list(target.shape)}"
+            raise ValueError(f"need a class for each row, and one at least; got {shapes}")
         n, target = len(logits), target[:, None]
         p, (largest, total, share) = self.p[:n], self.columns[:, :n]
         torch.sub(logits, torch.amax(logits, 1, keepdim=True, out=largest), out=p)
@@ -182,14 +187,9 @@ class FastCrossEntropy:
 def chain(
     model: nn.Module,  # A `Sequential`, ours or torch's
 ) -> list[Any]:
-    "The layers of a model, if they are `Linear` and `ReLU`, a `Linear` first; else raises `TypeError`, and `ValueError` where two do not fit."
-    if not isinstance(model, Sequential | nn.Sequential):
-        raise TypeError(f"by hand there is Sequential only, not {type(model).__name__}")
-    layers: list[Any] = list(model._modules.values())
-    for layer in layers:
-        if not isinstance(layer, Linear | nn.Linear | ReLU | nn.ReLU):
-            raise TypeError(f"no rule for {type(layer).__name__}: only for Linear and ReLU")
-    if not layers or isinstance(layers[0], ReLU | nn.ReLU):
+    "The layers of a model, if `layers_of` knows them, a `Linear` is first and no parameter is used twice; else raises `TypeError`, and `ValueError` where two do not fit."
+    layers = layers_of(model)
+    if isinstance(layers[0], ReLU | nn.ReLU):
         raise TypeError("the first layer must be a Linear")
     linear = [layer for layer in layers if not isinstance(layer, ReLU | nn.ReLU)]
     own = [p for layer in linear for p in (layer.weight, layer.bias) if p is not None]
@@ -211,6 +211,7 @@ class FastNet:
         n_rows: int,  # Rows of the largest batch
         multiple: int,  # Of which hidden widths are made multiples, by units that stay 0
     ) -> None:
+        check_whole(1, n_rows=n_rows, multiple=multiple)
         layers = chain(model)
         *_, last = (layer for layer in layers if not isinstance(layer, ReLU | nn.ReLU))
         like, width = layers[0].weight, layers[0].weight.shape[1]

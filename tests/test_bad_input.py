@@ -7,6 +7,8 @@ import io
 import math
 import re
 import tarfile
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.data import TensorDataset
 
 import mnist_walkthrough
@@ -32,10 +35,12 @@ from mnist_walkthrough import (
     find_nonfinite,
     mlp,
 )
-from mnist_walkthrough.data import decode_files, read_idx, unpack
+from mnist_walkthrough.data import decode_files, digits, read_idx, unpack
 from mnist_walkthrough.learner import evaluate, train_with, write_state
 from mnist_walkthrough.loader import RandomOrder, as_dataset, score, spread, train_loop
 from mnist_walkthrough.net import max_difference
+from mnist_walkthrough.results import stored
+from mnist_walkthrough.scale import write_shards
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "errors.md"
 ROW = re.compile(r"^\| `([^|]+)` \| `(\w+)` \| `(.+)` \|$", re.M)
@@ -114,13 +119,33 @@ def readers(folder):
     }
 
 
+@cache
+def later_pages():
+    "What the rows on pages 8 to 14 may use: all that those pages make public, and twenty digits."
+    pages = ["play", "gradients", "inspect", "speed", "accuracy", "convnet", "scale"]
+    modules = [import_module(f"mnist_walkthrough.{page}") for page in pages]
+    found = {name: vars(module)[name] for module in modules for name in module.__all__}
+    few = ImageDataset(digits() / "training", num_samples=2)
+    return found | {
+        "few": few,
+        "train": modules[4].fit,
+        "stored": stored,
+        "weight_norm": weight_norm,
+    }
+
+
 def names(folder):
     "What the rows may use."
     net = mlp(2, 4, 6)
     learner().save(folder / "weights")
     (folder / "text").write_text("no weights")
+    (folder / "shards").mkdir()
+    few = later_pages()["few"]
+    write_shards(few.images, few.y, folder / "shards", 10)
     return (
-        {name: getattr(mnist_walkthrough, name) for name in mnist_walkthrough.__all__}
+        later_pages()
+        | {"shards": folder / "shards"}
+        | {name: getattr(mnist_walkthrough, name) for name in mnist_walkthrough.__all__}
         | {f.__name__: f for f in (as_dataset, evaluate, fit, learner, max_difference, score)}
         | {f.__name__: f for f in (spread, train_loop, train_with, RandomOrder, TensorDataset)}
         | {"Stepper": Stepper, "write_state": write_state}

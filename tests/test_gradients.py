@@ -1,6 +1,7 @@
 "The backward pass by hand and the small autograd: equal to torch's for many shapes, and over whole runs."
 
 import inspect
+import math
 
 import pytest
 import torch
@@ -88,6 +89,7 @@ NETS = {
     "deep": lambda: mlp(6, 5, 7, 3, 4),
     "flat": lambda: mlp(6, 4),
     "torch's": lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4)),
+    "without ReLU": lambda: nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4)),
 }
 
 
@@ -104,6 +106,19 @@ def test_a_net_s_gradients_and_that_they_add_up(net):
         close(forward_backward(a, x, y), loss.detach())
         for p, q in zip(a.parameters(), b.parameters(), strict=True):
             close(p.grad, q.grad)
+
+
+@pytest.mark.parametrize("net", NETS.values(), ids=NETS)
+def test_nobody_computes_the_gradient_by_the_pixels(net, monkeypatch):
+    asked = []
+
+    def noted(grad, x, weight, by_x=True):
+        asked.append(by_x)
+        return linear_backward(grad, x, weight, by_x)
+
+    monkeypatch.setattr(gradients, "linear_backward", noted)
+    forward_backward(net(), random(9, 6).float(), torch.arange(9) % 4)
+    assert asked == [True] * (len(asked) - 1) + [False]
 
 
 def test_a_layer_that_is_used_twice():
@@ -145,13 +160,15 @@ def test_another_model_is_named_before_anything_is_written(net, said):
 
 def test_targets_that_are_no_class():
     for target in ([0, 4], [0, -1]):
-        with pytest.raises(RuntimeError):
+        with pytest.raises(ValueError, match="the classes are 0 to 3"):
             cross_entropy_backward(log_softmax(random(2, 4)), torch.tensor(target))
 
 
-@pytest.mark.parametrize(("x", "h"), [(torch.tensor([1, 2]), 1e-3), (torch.ones(2), 0.0)])
+@pytest.mark.parametrize(
+    ("x", "h"), [(torch.tensor([1, 2]), 1e-3), (torch.ones(2), 0.0), (torch.ones(2), math.inf)]
+)
 def test_differences_need_a_step_and_a_float(x, h):
-    with pytest.raises(ValueError, match="need h above 0 and a float x"):
+    with pytest.raises(ValueError, match="need a finite h above 0 and a float x"):
         central_difference(torch.sum, x, h)
 
 
@@ -247,6 +264,24 @@ def test_order_has_each_node_once_and_after_its_inputs():
     assert len(order) == len(set(order)) == 7
     for i, node in enumerate(order):
         assert all(each in order[:i] for each in node.inputs)
+
+
+def test_order_asks_each_node_once():
+    "Else the time would double with each `a + a`."
+    asked = []
+
+    class Noted(tuple):
+        def __iter__(self):
+            asked.append(self)
+            return super().__iter__()
+
+    a = Node(torch.ones(1))
+    a.inputs = Noted()
+    for _ in range(3):
+        a = a + a
+        a.inputs = Noted(a.inputs)
+    topological_order(a)
+    assert len(asked) == 4
 
 
 def test_leaves_add_up_over_calls_as_torch_s_do():

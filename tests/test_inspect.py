@@ -117,6 +117,7 @@ def test_worst_pairs_are_those_that_counting_finds(answers):
     assert [(p.true, p.answer) for p in found] == expected
     assert [p.times for p in found] == [counts[pair] for pair in expected]
     assert [p.n for p in found] == [int((target == i).sum()) for i, _ in expected]
+    assert worst_pairs(logits, target) == found[:5]
 
 
 def test_a_pair_says_how_sure_its_share_is():
@@ -133,6 +134,7 @@ def test_top_losses_are_the_largest_cross_entropies(answers):
     torch.testing.assert_close(values, losses.sort(descending=True).values[:20], atol=1e-6, rtol=0)
     torch.testing.assert_close(values, losses[rows], atol=1e-6, rtol=0)
     assert len(top_losses(logits[:3], target[:3])[0]) == 3
+    assert len(top_losses(logits, target)[0]) == 10
     huge = torch.tensor([[1000.0, 0.0], [0.0, 1.0]])
     assert top_losses(huge, torch.tensor([1, 1]))[0][0] == 1000
 
@@ -144,6 +146,7 @@ def test_calibration_error_equals_torchmetrics(answers, n_bins):
         scores = scale * answers[0].detach()
         ours = expected_calibration_error(scores, answers[1], n_bins)
         assert ours == pytest.approx(library(scores.softmax(1), answers[1]).item(), abs=1e-6)
+        assert type(ours) is float
 
 
 def test_reliability_counts_every_answer_once(answers):
@@ -167,6 +170,8 @@ def test_errors_by_chance_are_those_of_a_calibrated_net(answers):
     expected = math.sqrt(0.8 * 0.2 / 400) * math.sqrt(2 / math.pi)
     assert found.mean().item() == pytest.approx(expected, rel=0.15)
     assert torch.equal(found, calibration_errors_by_chance(logits, 1, 400, seeded()))
+    as_said = calibration_errors_by_chance(answers[0], 10, 200, seeded())
+    assert torch.equal(calibration_errors_by_chance(answers[0], generator=seeded()), as_said)
     few = calibration_errors_by_chance(answers[0][:50], n_draws=20, generator=seeded())
     many = calibration_errors_by_chance(answers[0], n_draws=20, generator=seeded())
     assert few.mean() > 2 * many.mean()
@@ -192,6 +197,16 @@ def test_temperature_is_where_the_loss_is_smallest(answers, scale):
         assert F.cross_entropy(logits / other, target) > F.cross_entropy(logits / t, target)
 
 
+@pytest.mark.parametrize("end", [1e-4, 1e4])
+def test_temperature_is_looked_for_as_far_as_it_says(answers, end):
+    logits, target = answers[0].detach().double(), answers[1]
+    best = temperature(logits, target)
+    inside, outside = (logits * (end / best * d) for d in ((1.1, 0.9) if end < 1 else (0.9, 1.1)))
+    assert temperature(inside, target) == pytest.approx(1.1 * end if end < 1 else 0.9 * end)
+    with pytest.raises(ValueError, match="no temperature is best"):
+        temperature(outside, target)
+
+
 def test_temperature_where_none_is_best(answers):
     logits = answers[0].detach()
     for scores in (logits, -logits):
@@ -213,10 +228,14 @@ def test_temperature_where_none_is_best(answers):
         (torch.zeros(2, 3), torch.tensor([0, 3])),
         (torch.zeros(2, 3), torch.tensor([-1, 0])),
         (torch.tensor([[0.0, math.nan]]), torch.tensor([0])),
+        (torch.tensor([[0.0, math.inf]]), torch.tensor([0])),
+        (torch.tensor([[-math.inf, -math.inf]]), torch.tensor([0])),
     ],
 )
 def test_what_does_not_fit_is_refused(function, logits, target):
-    with pytest.raises(ValueError, match="one row or more without NaN, and a class for each"):
+    with pytest.raises(
+        ValueError, match="a class for each row, and one at least|the classes are|no finite max"
+    ):
         function(logits, target)
 
 
@@ -258,6 +277,7 @@ def test_axes_are_the_eigenvectors_of_the_covariance():
     assert (axes.gather(1, axes.abs().argmax(1, keepdim=True)) > 0).all()
     first, share_of_first = principal_axes(points)
     assert torch.equal(first, axes[:2])
+    assert torch.equal(principal_axes(points, 1)[0], axes[:1])
     assert torch.equal(share_of_first, share[:2])
     torch.manual_seed(0)
     _, _, library = torch.pca_lowrank(points, q=6)
@@ -266,7 +286,7 @@ def test_axes_are_the_eigenvectors_of_the_covariance():
 
 @pytest.mark.parametrize("n_axes", [0, 4])
 def test_axes_that_there_are_not(n_axes):
-    with pytest.raises(ValueError, match=rf"points \[5, 3\] have 1 to 3 axes, not {n_axes}"):
+    with pytest.raises(ValueError, match=rf"have 1 to 3 axes; got \[5, 3\], {n_axes}"):
         principal_axes(torch.rand(5, 3), n_axes)
 
 
@@ -276,6 +296,7 @@ def test_signed_pictures_share_a_scale_with_white_at_zero(low, high):
     show_signed(images.requires_grad_(), ["a", "b", "c"], n_cols=2)
     axes = plt.gcf().axes
     assert [ax.get_title() for ax in axes] == ["a", "b", "c", ""]
+    assert not any(ax.axison for ax in axes)
     drawn = [ax.images[0] for ax in axes[:3]]
     assert {image.get_clim() for image in drawn} == {(-1.0, 1.0)}
     minus, zero, plus = (image.to_rgba(image.get_array())[0, 0] for image in drawn)
@@ -308,7 +329,10 @@ def test_reliability_picture_shows_every_bin(answers):
         assert ends == [list(binomial_interval(*pair)) for pair in counts]
         assert [int(bar.get_height()) for bar in below.patches] == count.tolist()
     show_reliability({"alone": logits}, target, n_bins=3)
-    assert len(plt.gcf().axes) == 2
+    upper, lower = plt.gcf().axes
+    counts = [int(bar.get_height()) for bar in lower.patches]
+    assert min(counts) > 0  # the first bin, too
+    assert sum(line.get_marker() == "o" for line in upper.lines) == len(counts) == 3
 
 
 def test_map_shows_every_point_by_its_class():
