@@ -930,10 +930,12 @@ OURS = re.compile(r"(digits|mnist|archive|idx|pack)-[0-9a-f]{12}(\.(partial|safe
 
 def cached() -> dict[Path, int]:  # {folder or file: bytes}
     "What this package keeps in its cache folder; nothing else that may lie there."
-    sizes = {}
-    for path in sorted(f for f in cache_folder().iterdir() if OURS.fullmatch(f.name)):
-        below = (os.path.join(top, name) for top, _, names in os.walk(path) for name in names)
-        sizes[path] = sum(os.lstat(file).st_size for file in ([path] if path.is_file() else below))
+    sizes = {path: 0 for path in sorted(cache_folder().iterdir()) if OURS.fullmatch(path.name)}
+    for path in sizes:
+        below = (Path(top, name) for top, _, names in os.walk(path) for name in names)
+        for file in below if path.is_dir() else [path]:
+            with suppress(FileNotFoundError):  # another process has just removed it
+                sizes[path] += file.lstat().st_size
     return sizes
 
 

@@ -119,6 +119,26 @@ def readers(folder):
     }
 
 
+def folders(folder):
+    "Functions that make a folder of images, or another cache."
+
+    def tree(*files):
+        (folder / "tree").mkdir()
+        for name in files:
+            if name.endswith("/"):
+                (folder / "tree" / name).mkdir()
+            else:
+                kept(folder / "tree" / name, image())
+        return folder / "tree"
+
+    def with_cache(path, function):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MNIST_WALKTHROUGH_CACHE", str(path))
+            return function()
+
+    return {"tree": tree, "with_cache": with_cache}
+
+
 @cache
 def later_pages():
     "What the rows on pages 8 to 14 may use: all that those pages make public, and twenty digits."
@@ -152,6 +172,7 @@ def names(folder):
         | {"gzip": gzip, "torch": torch, "nn": nn, "np": np, "nan": math.nan, "inf": math.inf}
         | {"x": torch.zeros(6, 2), "y": torch.arange(6), "net": net, "params": [*net.parameters()]}
         | readers(folder)
+        | folders(folder)
         | {"zeros": torch.zeros, "tensor": torch.tensor, "folder": folder}
     )
 
