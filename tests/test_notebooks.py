@@ -101,6 +101,19 @@ def test_times_are_ignored_and_missing_pictures_are_not(root):
     assert stale(saved, fresh)
 
 
+@pytest.mark.parametrize("module", ["__main__", "another"])
+@pytest.mark.parametrize(
+    "kind", ["DeprecationWarning", "PendingDeprecationWarning", "FutureWarning"]
+)
+def test_a_deprecation_in_a_kernel_fails(tmp_path, module, kind):
+    "Also one that is attributed to the module of somebody else, as those of matplotlib are."
+    code = f"import warnings\nwarnings.warn_explicit('old', {kind}, 'file', 1, {module!r})"
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    nbformat.write(nb, tmp_path / "page.ipynb")
+    with pytest.raises(RuntimeError, match=f"warns\n.*{kind}: old"):
+        execute(tmp_path / "page.ipynb")
+
+
 def test_offline_means_offline(python):
     done = python("import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)")
     assert "tests run without network" in done.stderr
