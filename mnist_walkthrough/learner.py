@@ -407,9 +407,11 @@ def restore(
 class Saved(Loop):
     "A loop that can be left, and gone on with."
 
+    begun: dict[str, Any] | None = None  # The state in which the present epoch began
+
     def save(self, path: str | Path) -> None:
-        "Write all that the training depends on; a file at `path` is replaced, whole or not at all. Raises `OSError` when it cannot be written, `TypeError` for an optimizer that is neither torch's nor ours."
-        state = training_state(self)
+        "Write all that the training depends on, as it is or, within an epoch, as it was when that began; a file at `path` is replaced, whole or not at all. Raises `OSError` when it cannot be written, `TypeError` for an optimizer that is neither torch's nor ours."
+        state = self.begun or training_state(self)
         if state["optimizer"] is None and self.optimizer is not None:
             kind = kind_of(self.optimizer)
             raise TypeError(f"what {kind} remembers is not known: derive it from Optimizer")
@@ -479,18 +481,20 @@ def fitting(
 # %% ../nbs/07_learner.ipynb #undone
 @contextmanager
 def undone_by_error(
-    loop: Loop,
+    loop: Saved,
 ) -> Iterator[None]:
-    "A block that leaves the loop as it was before, when it ends with an error or an interrupt."
-    before, grad_mode = None, torch.is_grad_enabled()
+    "A block that leaves the loop as it was before, when it ends with an error or an interrupt; `begun` holds that meanwhile."
+    grad_mode = torch.is_grad_enabled()
     try:
-        before = training_state(loop)
+        loop.begun = training_state(loop)
         yield
     except BaseException:
         torch.set_grad_enabled(grad_mode)  # an interrupt may have come within `no_grad` itself
-        if before is not None:
-            restore(loop, before)
+        if loop.begun is not None:
+            restore(loop, loop.begun)
         raise
+    finally:
+        loop.begun = None
 
 # %% ../nbs/07_learner.ipynb #by-name
 def by_name(

@@ -60,12 +60,28 @@ OPTIMIZERS = {
     "torch's AdamW": lambda p: torch.optim.AdamW(p, 1e-3, amsgrad=True),
 }
 x, y = torch.rand(60, 6, generator=seeded(9)), torch.arange(60) % 3
+
+
+class Noisy:
+    "A dataset that draws."
+
+    def __init__(self, generator):
+        self.generator = generator
+
+    def __len__(self):
+        return len(y)
+
+    def __getitem__(self, i):
+        return x[i] + 0.1 * torch.randn(6, generator=self.generator), y[i]
+
+
 LOADERS = {
     "ours": lambda g: DataLoader((x, y), 16, shuffle=True, generator=g),
     "torch's": lambda g: TorchLoader(TensorDataset(x, y), 16, shuffle=True, generator=g),
     "torch's, our sampler": lambda g: TorchLoader(
         TensorDataset(x, y), 16, sampler=RandomOrder(60, g)
     ),
+    "torch's, a noisy dataset": lambda g: TorchLoader(Noisy(g), 16),
     "ours, global generator": lambda g: DataLoader((x, y), 16, shuffle=True),
 }
 
@@ -117,6 +133,23 @@ def test_resumed_from_any_epoch_is_bit_for_bit_undisturbed(optimizer, loader, tm
         assert same(ended(rest), ended(whole)), epoch
 
 
+def test_a_file_from_the_middle_of_an_epoch_goes_on_from_its_beginning(tmp_path):
+    class Middle(Callback):
+        "Saves before each step."
+
+        def before_step(self, learner):
+            learner.save(tmp_path / str(learner.callbacks[0].step))
+
+    whole = make(callbacks=[Middle()])
+    whole.fit(3, progress=False)
+    for step in range(1, 13):
+        rest = make(seed=step + 1)
+        rest.load(tmp_path / str(step))
+        assert len(rest.history) == (step - 1) // 4
+        rest.fit(rest.n_epochs, progress=False)
+        assert same(ended(rest), ended(whole)), step
+
+
 def test_early_stop_and_the_schedule_go_on(tmp_path):
     whole = make(callbacks=[EarlyStop(2), Save(tmp_path)])
     whole.fit(60, progress=False)
@@ -155,6 +188,22 @@ def test_what_an_optimizer_remembers_is_put_back(optimizer):
     assert same(optimizer_state(b.optimizer), kept)
     b.fit(1, progress=False)
     assert same(optimizer_state(a.optimizer), kept), "what is put back is a copy"
+
+
+def test_what_an_optimizer_remembers_moves_to_the_device_of_its_parameters():
+    def devices(value):
+        if isinstance(value, tuple):
+            return {device for v in value for device in devices(v)}
+        return {value.device.type} if isinstance(value, torch.Tensor) else set()
+
+    for make_optimizer, name in ((OPTIMIZERS["SGD"], "velocity"), (OPTIMIZERS["Adam"], "means")):
+        p = nn.Parameter(torch.ones(2))
+        p.grad = torch.ones(2)
+        (optimizer := make_optimizer([p])).step()
+        there = make_optimizer([nn.Parameter(torch.ones(2, device="meta"))])
+        load_optimizer_state(there, optimizer_state(optimizer))
+        found = [devices(value) for value in getattr(there, name).values()]
+        assert found == [{"meta"}]
 
 
 def test_it_runs_again_from_the_same_state():
@@ -534,6 +583,19 @@ def test_another_version_is_named(kept, tmp_path):
     assert "format 2, made by another version" in refused(newer, learner, tmp_path / "file")
     older = edited(content, lambda header: header.pop("format"))
     assert "format 0, made by another version" in refused(older, learner, tmp_path / "file")
+
+
+def test_a_path_may_be_text_and_an_interrupt_in_reading_comes_through(kept, tmp_path, monkeypatch):
+    content, learner = kept
+    learner.save(str(tmp_path / "file"))
+    learner.load(str(tmp_path / "file"))
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "safe_open", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        learner.load(tmp_path / "file")
 
 
 def test_foreign_files_are_refused_and_never_unpickled(kept, tmp_path):
