@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
@@ -204,6 +205,14 @@ def test_what_an_optimizer_remembers_moves_to_the_device_of_its_parameters():
         load_optimizer_state(there, optimizer_state(optimizer))
         found = [devices(value) for value in getattr(there, name).values()]
         assert found == [{"meta"}]
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps", "xpu"])
+def test_a_devices_global_generator_is_kept_with_the_cpus(kind):
+    model = SimpleNamespace(
+        parameters=lambda: [SimpleNamespace(device=torch.device(d)) for d in ("cpu", kind, "meta")]
+    )
+    assert module.random_modules(model) == {"cpu": torch, kind: getattr(torch, kind)}
 
 
 def test_it_runs_again_from_the_same_state():
