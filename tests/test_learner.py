@@ -1,5 +1,6 @@
 import io
 import sys
+import time
 
 import matplotlib.pyplot as plt
 import pytest
@@ -19,6 +20,7 @@ from mnist_walkthrough import (
     mlp,
     plot_history,
 )
+from mnist_walkthrough.learner import epoch_row
 from mnist_walkthrough.net import max_difference
 
 
@@ -60,6 +62,19 @@ def test_hooks_are_called_in_order():
     assert log.calls == ["before_fit", *epoch, *epoch, "after_fit"]
 
 
+def test_callbacks_are_kept_not_shared():
+    log, other = Log(), Log()
+    given = [log]
+    fitted = learner(given)
+    given.append(other)
+    fitted.fit(1, progress=False)
+    once = learner(each for each in [log])
+    for _ in range(2):
+        once.fit(1, progress=False)
+    assert log.calls.count("after_fit") == 3
+    assert other.calls == []
+
+
 def test_two_fits_are_one_long_one():
     once, twice = learner(), learner()
     once.fit(5, progress=False)
@@ -72,8 +87,9 @@ def test_two_fits_are_one_long_one():
 
 
 def test_history_tells_the_truth():
-    fitted = learner()
+    fitted, start = learner(), time.perf_counter()
     fitted.fit(3, progress=False)
+    assert 0 < sum(row["seconds"] for row in fitted.history) < time.perf_counter() - start
     last = fitted.history[-1]
     x, y = (torch.cat(t) for t in zip(*fitted.valid_dl, strict=True))
     logits = fitted.predict(x)
@@ -110,9 +126,13 @@ def test_modes_and_gradients():
     fitted.fit(1, progress=False)
     assert net.seen == {(True, True), (False, False)}
     assert net.training
+    net.seen.clear()
+    fitted.predict(torch.rand(1, 6))
+    assert net.training
     net.eval()
     fitted.predict(torch.rand(1, 6))
     assert not net.training
+    assert net.seen == {(False, False)}
     assert torch.is_grad_enabled()
 
 
@@ -196,6 +216,13 @@ def test_the_detective_stops_before_the_step():
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
 
 
+def test_the_detective_lets_a_sound_training_go_on():
+    watched, other = learner([StopOnNonFinite()]), learner()
+    for each in (watched, other):
+        each.fit(2, progress=False)
+    assert max_difference(watched.model, other.model) == 0
+
+
 def test_a_loader_that_gives_nothing_is_an_error():
     used_up = learner()
     used_up.train_dl = iter(list(used_up.train_dl))
@@ -215,7 +242,13 @@ def test_progress_in_a_log_and_in_a_terminal(monkeypatch, watched):
     assert lines[0].split() == ["epoch", "train", "loss", "valid", "loss", "accuracy", "seconds"]
     assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "3"]
     assert not "".join(lines[4:]).strip()
-    assert ("\r" in shown.getvalue()) == watched
+    assert ("\r" in shown.getvalue()) == ("/12 " in shown.getvalue()) == watched
+
+
+def test_a_row_has_columns():
+    row = {"epoch": 12.0, "train_loss": 0.25, "accuracy": 0.5, "seconds": 1.0}
+    assert epoch_row(row, header=True) == "   epoch  train loss  accuracy   seconds"
+    assert epoch_row(row) == "      12      0.2500    0.5000    1.00 s"
 
 
 def test_plot_history_draws_every_column():

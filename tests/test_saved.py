@@ -25,6 +25,7 @@ from mnist_walkthrough.learner import (
     optimizer_state,
     pack,
     read_state,
+    restore,
     training_state,
     unpack,
     write_state,
@@ -171,13 +172,17 @@ def test_saving_changes_nothing(tmp_path):
     assert same(training_state(learner), before)
 
 
-def test_a_state_is_a_copy():
-    learner = make("Adam")
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_state_is_a_copy(optimizer):
+    learner = make(optimizer)
     learner.fit(1, progress=False)
     before = training_state(learner)
     kept = unpack(pack(before, tensors := {}), tensors)
     learner.fit(1, progress=False)
     assert same(before, kept)
+    restore(learner, before)
+    learner.history[0]["note"] = 1.0
+    assert same(before, kept), "what is put back is a copy"
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -427,6 +432,11 @@ def test_a_state_is_taken_apart_put_together_and_written(state, tmp_path):
     write_state(state, tmp_path / "stäte 1")
     assert same(read_state(tmp_path / "stäte 1"), state)
     assert os.listdir(tmp_path) == ["stäte 1"]
+
+
+def test_of_a_parameter_the_numbers_are_kept(tmp_path):
+    write_state(torch.ones(2, requires_grad=True), tmp_path / "state")
+    assert same(read_state(tmp_path / "state"), torch.ones(2))
 
 
 def test_tensors_that_share_memory_are_kept_apart(tmp_path):
