@@ -551,3 +551,21 @@ def test_out_of_memory(python, cache, tmp_path):
         str([*range(160)]),
         "torch.Size([160, 250000])",
     ], done.stderr
+
+
+@needs_fork
+def test_listing_while_another_process_fills_and_clears(cache):
+    def work():
+        for _ in range(20):
+            once(
+                cache_folder() / "idx-0123456789ab",
+                lambda into: len(list(small(into, 50).rglob("*.png"))),
+            )
+            clear_cache()
+        return True
+
+    pid, listed = child(work), []
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        listed.append(sum(cached().values()))
+    assert max(listed) > 0
+    assert cached() == {}
