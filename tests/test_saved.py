@@ -634,10 +634,23 @@ def test_foreign_files_are_refused_and_never_unpickled(kept, tmp_path):
     said = refused(foreign, learner, tmp_path / "file")
     assert "is for another model" in said
     assert len(said) < 500
-    write_state(["no training"], tmp_path / "list")
-    said = refused((tmp_path / "list").read_bytes(), learner, tmp_path / "file")
-    assert "no training is kept in it" in said
+    for other in (["no training"], {"epoch": 1}):
+        write_state(other, tmp_path / "other")
+        said = refused((tmp_path / "other").read_bytes(), learner, tmp_path / "file")
+        assert "no training is kept in it" in said
     assert not called
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 9])
+def test_of_many_misfits_four_are_named_and_the_others_counted(n, kept, tmp_path):
+    _, learner = kept
+    weights = dict(learner.model.state_dict())
+    for i in range(n):
+        weights[f"new.{i}"] = torch.ones(2)
+    said = refused(safetensors.torch.save(weights), learner, tmp_path / "file")
+    named = "; ".join(f"new.{i} [2], needed None" for i in range(min(n, 4)))
+    more = f"; and {n - 4} more" if n > 4 else ""
+    assert said == f"{tmp_path / 'file'} is for another model: {named}{more}"
 
 
 def test_weights_alone_are_read_and_the_rest_stays(tmp_path):
