@@ -416,6 +416,51 @@ def test_a_recipe_trains_again_to_the_same_net(recipe, thousand):
     assert (found[0].argmax(1) == thousand.y).float().mean() > 0.9
 
 
+def all_differ(nets):
+    "Told apart by the squares of the output layer's weights."
+    ends = sorted(float(net[-1].weight.detach().double().square().sum()) for net in nets)
+    assert all(b - a > 1e-6 for a, b in pairwise(ends)), ends
+
+
+def test_every_field_of_a_recipe_counts(thousand):
+    base = ConvRecipe(n_epochs=1, batch_size=50, dtype="float32")
+    changes = [
+        {},
+        {"net": "normed"},
+        {"n_epochs": 0.8},
+        {"batch_size": 25},
+        {"optimizer": "adam"},
+        {"lr": 0.01},
+        {"betas": (0.9, 0.9)},
+        {"betas": (0.7, 0.99)},
+        {"muon_lr": 0.06},
+        {"warm_up": 0},
+        {"warm_up": 0.5},
+        {"smoothing": 0},
+        {"crop": 1},
+        {"moves": "shift"},
+        {"moves": "affine"},
+        {"dtype": "bfloat16"},
+    ]
+    pixels = thousand.images[::4], thousand.y[::4]
+    all_differ(train_convnet(base._replace(**change), *pixels, seed=0) for change in changes)
+
+
+def test_every_field_of_a_recipe_for_few_digits_counts(thousand):
+    changes = [
+        {},
+        {"n_epochs": 3},
+        {"lr": 0.02},
+        {"weight_decay": 0.1},
+        {"affine": False},
+        {"elastic": 0.0},
+        {"elastic": 48.0},
+        {"upright": False},
+    ]
+    base, pixels = FEW["784-30-10"]._replace(n_epochs=2), (thousand.images[::5], thousand.y[::5])
+    all_differ(few_train(base._replace(**change), *pixels, seed=0) for change in changes)
+
+
 def test_a_first_program_trains_too(thousand):
     found = convnet_run(LADDER["a first program"]._replace(n_epochs=3), thousand, thousand, seed=0)
     assert found["accuracy"] > 0.9
