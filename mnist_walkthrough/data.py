@@ -557,7 +557,7 @@ def state_of(folder: Path) -> dict[str, str]:
 
 def checksum(images: Tensor, y: Tensor) -> dict[str, str]:
     "CRC-32 of the bytes of images and labels."
-    return {"crc32": str(zlib.crc32(y.numpy(), zlib.crc32(images.numpy())))}
+    return {"crc32": str(zlib.crc32(y.numpy().data, zlib.crc32(images.numpy().data)))}
 
 # %% ../nbs/01_data.ipynb #packed
 def write_pack(
