@@ -143,9 +143,10 @@ def test_contents_with_flipped_bits_and_right_checksums(read, digit):
 def test_an_interrupted_stream_passes_even_a_pillow_that_forgives(read, digit, monkeypatch):
     "`LOAD_TRUNCATED_IMAGES` is set all over the web; then Pillow fills what it cannot decode with black."
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    wrong_filter = png((2, 2, *GREY), b"\0\1\2\7\3\4")
+    wrong_filter = png((2, 2, *GREY), b"\0\1\2\5\3\4")
     assert library(wrong_filter).tolist() == [[1, 2], [0, 0]]
     assert read(wrong_filter, (2, 2)) is None
+    assert read(png((28, 28, *GREY), bytes(27 * 29) + b"\5" + bytes(28))) is None
     assert all(read(digit[:n]) is None for n in range(0, len(digit), 5))
 
 
