@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from world import changes, world
 
 from mnist_walkthrough import check
 
@@ -80,8 +81,10 @@ def test_the_solution_passes_and_is_noted(name):
     names = page_names(EXERCISES[name])
     exec(folded["code"], names)
     assert name not in check.progress().solved
+    before = world()
     verdict = eval(asked(name), names)
     assert verdict, verdict
+    assert changes(before, world()) == {}
     assert name in check.progress().solved
 
 

@@ -203,6 +203,7 @@ def wrong_folds(columns: Tensor, shape: tuple[int, ...], k: int, s: int) -> dict
 
 
 @exercise(stage=13)
+@torch.random.fork_rng(devices=[])
 def fuse(
     answer: Any,  # `answer(conv, norm)`, an `nn.Conv2d` and an `nn.BatchNorm2d`, gives an `nn.Conv2d`
 ) -> None:
