@@ -232,6 +232,7 @@ def test_a_pack_damaged_at_any_byte_is_not_used(tmp_path, cache):
         lambda t, m: t.update(y=t["y"].int()),
         lambda t, m: t.update(y=t["y"][:, None]),
         lambda t, m: t.update(y=t["y"][:2]),
+        lambda t, m: t.update(images=t["images"][:, None], y=t["y"][:, None]),
         lambda t, m: t.update(y=t["images"], images=t["y"]),
         lambda t, m: t.pop("y"),
         lambda t, m: t.pop("images"),
