@@ -6,6 +6,8 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import TensorDataset
 
 from mnist_walkthrough import (
     SGD,
@@ -20,7 +22,7 @@ from mnist_walkthrough import (
     mlp,
     plot_history,
 )
-from mnist_walkthrough.learner import epoch_row
+from mnist_walkthrough.learner import epoch_row, train_with
 from mnist_walkthrough.net import max_difference
 
 
@@ -301,6 +303,29 @@ def test_metrics_need_names_of_their_own():
     for metrics in ([accuracy, accuracy], [lambda z, y: z.sum(), lambda z, y: z.mean()]):
         with pytest.raises(ValueError, match="names of their own"):
             Learner([], [], mlp(2, 2), None, cross_entropy, metrics)
+
+
+PARTS = {"loader", "net", "optimizer", "loss", "metric", "learner"}
+
+
+@pytest.mark.parametrize("own", [set(), PARTS], ids=["library", "own"])
+def test_the_walk_s_training_in_small(own):
+    "Against its steps written out; every mixture of parts, over whole runs, is in test_swap."
+    x, y = torch.rand(300, 4, dtype=torch.float64), torch.arange(300) % 3
+    train, valid = TensorDataset(x[:270], y[:270]), TensorDataset(x[270:], y[270:])
+    run = train_with(own, train, valid, range(3), seed=5)
+    weights, order = (torch.Generator().manual_seed(5) for _ in range(2))
+    net = mlp(4, 30, 3, generator=weights).double()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for _ in range(3):
+        for rows in torch.randperm(270, generator=order).split(256):
+            optimizer.zero_grad()
+            F.cross_entropy(net(x[rows]), y[rows]).backward()
+            optimizer.step()
+    assert max_difference(run.model, net) < 1e-14
+    assert run.train_loss == pytest.approx(F.cross_entropy(net(x[:270]), y[:270]).item())
+    right = (net(x[270:]).argmax(1) == y[270:]).double().mean().item()
+    assert run.accuracy == pytest.approx(right, abs=1e-7)
 
 
 def test_a_frozen_layer_stays_frozen():
