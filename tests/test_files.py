@@ -89,6 +89,8 @@ class Reader:
         yield lambda: decode_files([file, file], size)[1]
         if size == (28, 28):
             yield lambda: decode_files([self.good, file], size)[1]
+        else:
+            yield lambda: decode_files([file], size)[0]
 
     def __call__(self, content, size=(28, 28)):
         "The pixels, or None where it is refused; by all ways alike."
@@ -230,6 +232,8 @@ def test_other_files_of_the_same_picture(read, chunks):
         ([header(2, 2), chunk(b"IDAT", zlib.compress(b"\0\1\2\xff\3\4")), END], "filter type 255"),
         ([header(2, 3), DATA, END], "promises 9 bytes"),
         ([header(1, 3), DATA, END], r"\[3, 1\] pixels, expected \[2, 2\]"),
+        ([header(3, 2), chunk(b"IDAT", zlib.compress(bytes(8))), END], r"\[2, 3\] pixels, expected \[2, 2\]"),
+        ([header(2, 3), chunk(b"IDAT", zlib.compress(bytes(9))), END], r"\[3, 2\] pixels, expected \[2, 2\]"),
         ([header(0, 2), DATA, END], "none that a PNG can have"),
         ([header(2**31, 2), DATA, END], "none that a PNG can have"),
         ([header(2049, 2048), DATA, END], "2048 x 2049 pixels are more than 4,194,304"),
@@ -548,6 +552,16 @@ def test_a_bomb_in_gzip_takes_no_memory(given_idx, zeros, promise):
     )
     with memory_below(2**23):
         assert given_idx(gzip.compress(idx((promise,), b"")) + bomb) is None
+
+
+def test_an_idx_file_of_more_than_one_piece(given_idx):
+    "It is read a mebibyte at a time; also at its end nothing more, nothing less and a right checksum."
+    for n in (2**20 - 1, 2**20, 2**20 + 1, 2**21):
+        whole = idx((n,), bytes(n))
+        assert given_idx(whole).shape == given_idx(gzip.compress(whole, 1)).shape == (n,)
+        for bent in (whole[:-1], whole + b"1"):
+            assert given_idx(bent) is given_idx(gzip.compress(bent, 1)) is None
+        assert given_idx(gzip.compress(whole, 1)[:-8] + bytes(8)) is None
 
 
 def test_what_is_no_file_has_another_error(tmp_path):
