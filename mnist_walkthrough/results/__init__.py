@@ -32,7 +32,9 @@ class Result:
         "The runs with these settings; raises `KeyError` when there is none."
         found = [run for run in self.runs if settings.items() <= run.items()]
         if not found:
-            raise KeyError(f"no run with {settings}; a run has {self.runs[0] if self.runs else 'not been made'}")
+            raise KeyError(
+                f"no run with {settings}; a run has {self.runs[0] if self.runs else 'not been made'}"
+            )
         return found
 
     def column(
