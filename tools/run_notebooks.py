@@ -27,7 +27,8 @@ VOLATILE = [  # what may differ from run to run
 ]
 FLOAT = re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?|-?\d+e[+-]?\d+")
 REL = 0.01
-SHOWN = "default::DeprecationWarning,default::PendingDeprecationWarning"  # kernels hide most of them
+# What kernels would hide
+SHOWN = "default::DeprecationWarning,default::PendingDeprecationWarning"
 
 
 def in_kernel(path):
