@@ -21,7 +21,7 @@ def test_a_short_run_finds_nothing(run, root, target, seconds, tmp_path):
     ("target", "fault", "words"),
     [
         ("png", "data.ORDER = re.compile(b'.*', re.S)", "with Pillow another thing"),
-        ("tar", "data.IMAGE_NAME = re.compile('.*/.*png', re.S)", "AssertionError: ["),
+        ("tar", "data.IMAGE_NAME = re.compile('.*/.*png', re.S)", "AssertionError"),
     ],
 )
 def test_a_fault_is_found(python, root, tmp_path, target, fault, words):
