@@ -20,6 +20,8 @@ from mnist_walkthrough import (
     log_softmax,
     mlp,
 )
+from mnist_walkthrough.accuracy import one_cycle, shift
+from mnist_walkthrough.gradients import forward_backward
 
 law = settings(derandomize=True, deadline=None, max_examples=100, database=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -120,3 +122,34 @@ def test_a_small_step_against_the_gradient_lowers_the_loss(seed, n_in, n_hidden,
     lr = 1e-6
     SGD(net.parameters(), lr, weight_decay=decay).step()
     assert math.isclose((before - minimised()).item(), lr * slope, rel_tol=1e-2)
+
+
+@law
+@given(seeds, st.integers(1, 6), st.lists(st.integers(1, 6), max_size=2), st.integers(1, 6))
+def test_gradients_by_hand_are_autograds(seed, n, widths, n_out):
+    generator = seeded(seed)
+    net = mlp(3, *widths, n_out, generator=generator).double()
+    x = torch.randn(n, 3, generator=generator, dtype=torch.float64)
+    y = torch.randint(n_out, (n,), generator=generator)
+    loss = cross_entropy(net(x), y)
+    expected = torch.autograd.grad(loss, [*net.parameters()])
+    torch.testing.assert_close(forward_backward(net, x, y), loss.detach())
+    for p, grad in zip(net.parameters(), expected, strict=True):
+        torch.testing.assert_close(p.grad, grad, rtol=1e-10, atol=1e-14)
+
+
+@law
+@given(st.floats(0, 1), st.floats(0.01, 0.99))
+def test_a_cycle_stays_below_its_peak(t, warm_up):
+    assert 0 <= one_cycle(t, warm_up) <= 1
+    assert one_cycle(warm_up, warm_up) == 1
+
+
+@law
+@given(st.integers(-3, 3), st.integers(4, 8), seeds)
+def test_what_a_shift_leaves_comes_back(step, size, seed):
+    images = torch.rand(2, size, size, generator=seeded(seed))
+    back = shift(shift(images, (step,)), (-step,))
+    seen = shift(shift(torch.ones_like(images), (step,)), (-step,))
+    assert torch.equal(back, images * seen)
+    assert seen.sum() == 2 * (size - abs(step)) ** 2
