@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -324,6 +325,7 @@ def test_images_that_come_or_go_while_others_are_read_are_noticed(
         return found
 
     monkeypatch.setattr(page, "read_files", read_then_changed)
+    time.sleep(0.02)  # the folders were just made, and a clock may be coarse
     with pytest.raises(ValueError, match="came or went while it was read|1 PNG files, need 2"):
         ImageDataset(folder, (2, 2), **options)
     assert not pack_of(folder).exists()
