@@ -127,6 +127,7 @@ def test_a_random_order_is_of_plain_numbers():
     order = list(RandomOrder(5))
     assert sorted(order) == [0, 1, 2, 3, 4]
     assert {type(i) for i in order} == {int}
+    assert list(RandomOrder(0)) == []
 
 
 def test_the_bare_loop_is_torchs():
@@ -154,4 +155,4 @@ def test_a_score_is_the_share_of_right_answers_and_takes_no_gradients():
 
 
 def test_spread_is_mean_and_sample_deviation_in_percent():
-    assert spread([0.5, 0.52, 0.54]) == "52.0 ± 2.0 %"
+    assert spread(share for share in [0.5, 0.52, 0.54]) == "52.0 ± 2.0 %"
