@@ -155,12 +155,16 @@ def test_what_it_is_given_stays_as_it_is():
         (nn.Linear(6, 4), "Sequential only, not Linear"),
         (nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4)), "no rule for Tanh"),
         (nn.Sequential(nn.ReLU(), nn.Linear(6, 4)), "must be a Linear"),
-        (nn.Sequential(), "must be a Linear"),
     ],
 )
 def test_another_model_is_named(net, said):
     with pytest.raises(TypeError, match=said):
         FastNet(net, 9, 32)
+
+
+def test_a_model_without_parameters_is_refused():
+    with pytest.raises(ValueError, match="no parameter can lower the loss"):
+        FastNet(nn.Sequential(), 9, 32)
 
 
 def tied():
