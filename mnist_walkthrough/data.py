@@ -420,7 +420,8 @@ def read_file(file: str) -> bytes:
 # %% ../nbs/01_data.ipynb #read-image
 def read_image(
     file: Path,  # An image file
-    image_size: tuple[int, int],  # (height, width) that it must have, in pixels
+    image_size: tuple[int, int]
+    | None,  # (height, width) that it must have, in pixels; any when None
     decoder: Decoder,  # File content to uint8 [height, width]
 ) -> Tensor:  # Pixels, uint8 [height, width]
     "One image of one size; raises `ValueError` that names the file."
@@ -428,7 +429,7 @@ def read_image(
         image = decoder(read_file(str(file)))
     except (ValueError, OSError) as error:
         raise ValueError(f"{file}: {error}") from error
-    if tuple(image.shape) != tuple(image_size):
+    if image_size is not None and tuple(image.shape) != tuple(image_size):
         raise ValueError(f"{file}: {list(image.shape)} pixels, expected {list(image_size)}")
     return image
 

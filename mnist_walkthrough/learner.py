@@ -215,7 +215,7 @@ def pack(
         return state
     raise TypeError(f"{path}: a {type(state).__name__} is no tensor, number or text to be kept")
 
-
+# %% ../nbs/07_learner.ipynb #unpack
 def unpack(
     packed: Any,  # From `pack`
     tensors: dict[str, Tensor],  # From `pack`
@@ -663,7 +663,7 @@ def load_split(
 ) -> TensorDataset:  # x float32 [n, height * width] in [0, 1], y int64 [n]
     "One split, read by own or library parts; all images must have the size of the first."
     files, decoder = class_files(folder), decode_png if own else decode_with_pillow
-    height, width = decoder(next(iter(files.values()))[0].read_bytes()).shape
+    height, width = read_image(next(iter(files.values()))[0], None, decoder).shape
     if own:
         dataset = ImageDataset(folder, (height, width))
         return TensorDataset(dataset.x, dataset.y)
@@ -672,6 +672,7 @@ def load_split(
     return TensorDataset(torch.stack(pixels).flatten(1).float().div(255), y)
 
 # %% ../nbs/07_learner.ipynb #make-parts
+@torch.random.fork_rng(devices=[])  # library parts draw from the global generator
 def make_parts(
     own: set[str],  # Which of "loader", "net", "optimizer", "loss" are ours
     train: TensorDataset,  # x [n, n_in] and y [n]
@@ -702,6 +703,7 @@ class Run(NamedTuple):
     accuracy: float  # Of the other rows, in [0, 1]
 
 # %% ../nbs/07_learner.ipynb #train-with
+@torch.random.fork_rng(devices=[])
 def train_with(
     own: set[str],  # Which of "loader", "net", "optimizer", "loss", "metric", "learner" are ours
     train: TensorDataset,  # x [n, n_in] and y [n]

@@ -139,7 +139,7 @@ def same_draws(
 
 # %% ../nbs/14_scale.ipynb #distributed
 class Distributed(Callback):
-    "Trains in several processes as in one; the first in the list of callbacks. After fastai's `DistributedTrainer`."
+    "Trains in several processes as in one; the first in the list of callbacks. Each process but the first seeds torch's global generator anew, for dropout of its own. After fastai's `DistributedTrainer`."
 
     def __init__(
         self,
@@ -195,6 +195,7 @@ def process_group(
     elif meet := given("MNIST_WALKTHROUGH_MEET"):
         options = {"rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
         options["init_method"] = f"file://{meet}.{given('TORCHELASTIC_RESTART_COUNT')}"
+    hook = sys.excepthook  # which init_process_group replaces
     dist.init_process_group(backend, **options)
     try:
         yield here
@@ -204,6 +205,7 @@ def process_group(
         raise
     finally:
         dist.destroy_process_group()
+        sys.excepthook = hook
 
 # %% ../nbs/14_scale.ipynb #processes
 @contextmanager

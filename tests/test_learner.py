@@ -22,7 +22,7 @@ from mnist_walkthrough import (
     mlp,
     plot_history,
 )
-from mnist_walkthrough.learner import epoch_row, train_with
+from mnist_walkthrough.learner import epoch_row, load_split, train_with
 from mnist_walkthrough.net import max_difference
 
 
@@ -333,3 +333,11 @@ def test_a_frozen_layer_stays_frozen():
     net[0].eval()
     learner(net=net).predict(torch.rand(2, 6))
     assert (net.training, net[0].training, net[1].training) == (True, False, True)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_damaged_first_file_is_named(own, tmp_path):
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "7.png").write_bytes(b"GIF89a")
+    with pytest.raises(ValueError, match=r"7\.png: not a PNG: it starts with b'GIF89a'"):
+        load_split(tmp_path, own)

@@ -41,21 +41,6 @@ DRAWING = {
 }
 
 
-PAGE_7 = "train_with and make_parts draw from torch's generator: torch's layers and loader do"
-PAGE_14 = "torch leaves an excepthook behind when a process group ends"
-OPEN = {  # to be mended on these pages; what is mended fails here until it is taken out
-    **dict.fromkeys([("learner", "make_parts"), ("learner", "train_with")], PAGE_7),
-    ("play", "site_files"): PAGE_7,
-    **{("scale", n): PAGE_14 for n in ("Replica", "add_shares", "Distributed", "process_group")},
-}
-
-
-def marked(key):
-    return pytest.param(
-        *key, marks=[pytest.mark.xfail(strict=True, reason=OPEN[key])] if key in OPEN else []
-    )
-
-
 def numbers(value):
     "All that a value says, to the last bit; of an object that says nothing, what it is."
     match value:
@@ -82,7 +67,7 @@ def test_each_public_name_is_called():
     assert {(module, name) for module, calls in CALLS.items() for name in calls} == PUBLIC.keys()
 
 
-@pytest.mark.parametrize(("module", "name"), [marked(key) for key in PUBLIC])
+@pytest.mark.parametrize(("module", "name"), PUBLIC)
 def test_a_call_changes_nothing_for_others_and_gives_the_same_again(module, name, tmp_path):
     found = []
     for seed in (1, 2):
@@ -157,7 +142,6 @@ def table(text):
     return re.sub(r" +\d+\.\d+ s ", " ", text)
 
 
-@pytest.mark.xfail(strict=True, reason=PAGE_7)
 def test_the_command_prints_the_same_again_and_changes_nothing_for_who_calls_it(run):
     code = "from mnist_walkthrough.cli import main; main(['--epochs', '2', '--seed', '5'])"
     alone = run(sys.executable, "-c", code)
