@@ -231,6 +231,7 @@ def test_split_parts_a_set(train):
     assert torch.equal(valid.x, valid.images.flatten(1).float() / 255)
     assert len(valid.y.bincount()) == 10
     again = split_train(train, n_valid=200, seed=3)
+    assert torch.equal(split_train(train, 200)[1].images, split_train(train, 200, 0)[1].images)
     other = split_train(train, n_valid=200, seed=4)
     assert torch.equal(again[1].images, valid.images)
     assert not torch.equal(other[1].images, valid.images)
