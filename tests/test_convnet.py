@@ -19,6 +19,7 @@ from mnist_walkthrough import (
     cross_entropy,
     digits,
 )
+from mnist_walkthrough.accuracy import one_cycle
 from mnist_walkthrough.convnet import (
     FEW,
     LADDER,
@@ -39,6 +40,7 @@ from mnist_walkthrough.convnet import (
     elastic_moves,
     few_changed,
     few_input,
+    few_net,
     few_right,
     few_train,
     orthogonalize,
@@ -459,6 +461,22 @@ def test_every_field_of_a_recipe_for_few_digits_counts(thousand):
     ]
     base, pixels = FEW["784-30-10"]._replace(n_epochs=2), (thousand.images[::5], thousand.y[::5])
     all_differ(few_train(base._replace(**change), *pixels, seed=0) for change in changes)
+
+
+def test_few_digits_are_trained_as_written_out_here(thousand):
+    recipe = FEW["784-30-10"]._replace(n_epochs=2, affine=False, elastic=0.0, upright=False)
+    images, y = thousand.images[::5], thousand.y[::5]
+    torch.manual_seed(3)
+    net, generator = few_net(recipe), torch.Generator().manual_seed(3)
+    optimizer = torch.optim.AdamW(net.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
+    for epoch in range(2):
+        x = (few_changed(few_input(images, recipe), recipe, generator) * 255 - 33.32) / 78.57
+        for i, rows in enumerate(torch.randperm(200, generator=generator).split(100)):
+            optimizer.param_groups[0]["lr"] = 0.01 * one_cycle((2 * epoch + i) / 4, 0.2)
+            optimizer.zero_grad()
+            F.cross_entropy(net(x[rows]), y[rows]).backward()
+            optimizer.step()
+    assert max_difference(few_train(recipe, images, y, seed=3), net) < 1e-4
 
 
 def test_a_first_program_trains_too(thousand):
