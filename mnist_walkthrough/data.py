@@ -10,8 +10,9 @@ __all__ = ['WHAT_TO_DO', 'FIGURES', 'PREDICTORS', 'MAX_PIXELS', 'ORDER', 'OTHER_
            'check_whole', 'visible', 'image_names', 'class_names', 'class_files', 'without_others',
            'decode_with_pillow', 'read_file', 'read_image', 'paeth_of_arrays', 'unfilter_all', 'known_rows',
            'stored_rows', 'decode_files', 'read_files', 'fingerprint', 'pack_of', 'state_of', 'checksum', 'write_pack',
-           'packed', 'read_folder', 'ImageDataset', 'unzipped', 'read_all', 'read_idx', 'write_pngs', 'tar_members',
-           'archived_images', 'unpack', 'find_idx', 'own_copy', 'fetch', 'download', 'mnist', 'cached', 'clear_cache']
+           'packed', 'read_folder', 'check_size', 'ImageDataset', 'unzipped', 'read_all', 'read_idx', 'write_pngs',
+           'tar_members', 'archived_images', 'unpack', 'find_idx', 'own_copy', 'fetch', 'download', 'mnist', 'cached',
+           'clear_cache']
 
 # %% ../nbs/01_data.ipynb #imports-digits
 import hashlib
@@ -623,6 +624,17 @@ def read_folder(
             write_pack(pack_of(folder), images, y, state)
     return images, y
 
+# %% ../nbs/01_data.ipynb #check-size
+def check_size(
+    image_size: tuple[int, int],  # (height, width) in pixels
+) -> None:
+    "Raises `ValueError` unless it is a pair of whole numbers from 1 on."
+    try:
+        height, width = image_size
+    except (TypeError, ValueError):
+        raise ValueError(f"image_size is (height, width), got {image_size!r}") from None
+    check_whole(1, height=height, width=width)
+
 # %% ../nbs/01_data.ipynb #image-dataset
 class ImageDataset:
     "All images of a folder in memory, read once; indexing gives `(x, y)` as `torch.utils.data.TensorDataset` does."
@@ -636,11 +648,7 @@ class ImageDataset:
         device: torch.device | str | None = None,  # Where the tensors live
     ) -> None:
         self.data_path = Path(data_path)
-        try:
-            height, width = image_size
-        except (TypeError, ValueError):
-            raise ValueError(f"image_size is (height, width), got {image_size!r}") from None
-        check_whole(1, height=height, width=width)
+        check_size(image_size)
         images, y = read_folder(self.data_path, image_size, num_samples, decoder)
         self.images, self.y = images.to(device), y.to(device)
 

@@ -361,6 +361,7 @@ CALLS = {
         "cached": lambda to: len(data.cached()) > 0,
         "clear_cache": cleared,
         "check_whole": lambda to: data.check_whole(1, n=1),
+        "check_size": lambda to: data.check_size((28, 28)),
         "paeth": lambda to: data.paeth(1, 2, 3),
         "unfilter": lambda to: data.unfilter(4, b"abc", b"def"),
         "png_size": lambda to: data.png_size(list(data.png_chunks(png()))),
