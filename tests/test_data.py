@@ -173,7 +173,9 @@ def test_a_bad_folder_is_refused_with_a_reason(tmp_path, make, error, message):
 
 def test_other_bad_input(tmp_path):
     (tmp_path / "seven").mkdir()
-    with pytest.raises(ValueError, match=r"class folders are numbers below 2\*\*63, found \['seven'\]"):
+    with pytest.raises(
+        ValueError, match=r"class folders are numbers below 2\*\*63, found \['seven'\]"
+    ):
         class_files(tmp_path)
     with pytest.raises(ValueError, match="100 PNG files, need 101"):
         class_files(digits() / "training", 101)

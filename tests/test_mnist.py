@@ -160,7 +160,9 @@ def test_downloads_either_kind(served_by, server, arrays, cache, manners):
     assert mnist() == cache / FULL / "mnist_png"
     assert is_the_small_set(mnist(), arrays)
     assert len(server.asked) == (1 if len(manners) == 1 else 5), "fetched once"
-    assert {f.name for f in (cache / FULL).iterdir()} == {"mnist_png", "count"}, "archives are removed"
+    assert {f.name for f in (cache / FULL).iterdir()} == {"mnist_png", "count"}, (
+        "archives are removed"
+    )
 
 
 @pytest.mark.parametrize(
