@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFile
@@ -383,7 +383,13 @@ def encoded(pixels, filters, level):
     return SIGNATURE + header(width, height) + chunk(b"IDAT", content) + END
 
 
-@settings(derandomize=True, deadline=None, max_examples=100, database=None)
+@settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=100,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],  # the machine may be busy
+)
 @given(
     hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)),
     st.integers(0, 2**32 - 1),

@@ -8,12 +8,13 @@ import pytest
 pytest.importorskip("atheris", reason="not run: needs atheris, which is there for Linux only")
 
 
-@pytest.mark.parametrize(("target", "seconds"), [("png", 3), ("idx", 1), ("tar", 2)])
-def test_a_short_run_finds_nothing(run, root, target, seconds, tmp_path):
+@pytest.mark.parametrize("target", ["png", "idx", "tar"])
+def test_a_short_run_finds_nothing(run, root, target, tmp_path):
     fuzzer = root / "tools" / "fuzz.py"
-    done = run(sys.executable, fuzzer, target, "--seconds", str(seconds), "--kept", tmp_path)
+    limits = ["--runs", "500", "--seconds", "300"]
+    done = run(sys.executable, fuzzer, target, *limits, "--kept", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert int(re.search(r"^Done (\d+) runs", done.stderr, re.M)[1]) > 30
+    assert int(re.search(r"^Done (\d+) runs", done.stderr, re.M)[1]) >= 500
     assert {path.name for path in tmp_path.iterdir()} == {target}, "no file is kept as a finding"
 
 
@@ -28,7 +29,7 @@ def test_a_fault_is_found(python, root, tmp_path, target, fault, words):
     code = (
         f"import re, sys; sys.path.insert(0, {str(root / 'tools')!r}); import fuzz; from pathlib import Path\n"
         f"from fuzz import data; {fault}\n"
-        f"fuzz.fuzz({target!r}, 30, Path('kept'))"
+        f"fuzz.fuzz({target!r}, 300, Path('kept'))"
     )
     done = python(code)
     assert done.returncode, done.stderr[-3000:]

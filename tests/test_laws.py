@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -23,7 +23,13 @@ from mnist_walkthrough import (
 from mnist_walkthrough.accuracy import one_cycle, shift
 from mnist_walkthrough.gradients import forward_backward
 
-law = settings(derandomize=True, deadline=None, max_examples=100, database=None)
+law = settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=100,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],  # the machine may be busy
+)
 seeds = st.integers(0, 2**32 - 1)
 finite = st.floats(-50, 50, width=32)
 

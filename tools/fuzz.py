@@ -215,12 +215,18 @@ def seeds(target):
 TARGETS = {"png": (png, mutate_png), "idx": (idx, mutate_idx), "tar": (tar, mutate_tar)}
 
 
-def fuzz(target, seconds, kept):
+def fuzz(target, seconds, kept, runs=-1):
     corpus = kept / target
     corpus.mkdir(parents=True, exist_ok=True)
     for i, content in enumerate(seeds(target)):
         (corpus / f"seed-{i}").write_bytes(content)
-    limits = [f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=2048", "-max_len=8192"]
+    limits = [
+        f"-max_total_time={seconds}",
+        f"-runs={runs}",
+        "-timeout=20",
+        "-rss_limit_mb=2048",
+        "-max_len=8192",
+    ]
     options = [f"-artifact_prefix={kept}/{target}-", "-print_final_stats=1", *limits]
     test, mutate = TARGETS[target]
     atheris.Setup([sys.argv[0], *options, str(corpus)], test, custom_mutator=mutate)
@@ -231,11 +237,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], help="all when none is named")
     parser.add_argument("--seconds", type=int, default=600, help="for each target")
+    parser.add_argument("--runs", type=int, default=-1, help="at most; as the time allows if -1")
     parser.add_argument("--kept", type=Path, default=Path("build/fuzz"), help="folder of the files")
     args = parser.parse_args()
     if len(args.targets) == 1:
-        return fuzz(args.targets[0], args.seconds, args.kept)
-    options = ["--seconds", str(args.seconds), "--kept", str(args.kept)]
+        return fuzz(args.targets[0], args.seconds, args.kept, args.runs)
+    options = ["--seconds", str(args.seconds), "--kept", str(args.kept), "--runs", str(args.runs)]
     for target in args.targets or TARGETS:
         done = subprocess.run([sys.executable, __file__, target, *options])
         if done.returncode:
