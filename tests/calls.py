@@ -409,6 +409,7 @@ CALLS = {
     "net": {
         "ReLU": lambda to: net.ReLU()(random(3)),
         "Sequential": lambda to: Sequential(net.ReLU())(random(3)),
+        "n_inputs": lambda to: net.n_inputs(random(5, 4)),
         "init_default_": lambda to: net.init_default_(random(5, 4), random(5), seeded()),
         "Linear": lambda to: net.Linear(4, 5, generator=seeded()),
         "check_input": lambda to: net.check_input(random(4), random(5, 4)),

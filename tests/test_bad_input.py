@@ -38,7 +38,7 @@ from mnist_walkthrough import (
 from mnist_walkthrough.data import decode_files, digits, read_idx, unpack
 from mnist_walkthrough.learner import evaluate, train_with, write_state
 from mnist_walkthrough.loader import RandomOrder, as_dataset, score, spread, train_loop
-from mnist_walkthrough.net import max_difference
+from mnist_walkthrough.net import init_default_, init_he_, max_difference
 from mnist_walkthrough.results import stored
 from mnist_walkthrough.scale import write_shards
 
@@ -166,7 +166,19 @@ def names(folder):
         later_pages()
         | {"shards": folder / "shards"}
         | {name: getattr(mnist_walkthrough, name) for name in mnist_walkthrough.__all__}
-        | {f.__name__: f for f in (as_dataset, evaluate, fit, learner, max_difference, score)}
+        | {
+            f.__name__: f
+            for f in (
+                as_dataset,
+                evaluate,
+                fit,
+                learner,
+                init_default_,
+                init_he_,
+                max_difference,
+                score,
+            )
+        }
         | {f.__name__: f for f in (spread, train_loop, train_with, RandomOrder, TensorDataset)}
         | {"Stepper": Stepper, "write_state": write_state}
         | {"gzip": gzip, "torch": torch, "nn": nn, "np": np, "nan": math.nan, "inf": math.inf}
