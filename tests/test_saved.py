@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -338,8 +339,9 @@ def test_an_error_in_a_loader_leaves_the_last_whole_epoch(error):
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="not run: no timer here")
 def test_a_hundred_interrupts_at_any_moment():
     "By a signal, as Ctrl-C is, wherever the program happens to be."
-    whole = make()
-    whole.fit(400, progress=False)
+    n_epochs, start, whole = 800, time.perf_counter(), make()
+    whole.fit(n_epochs, progress=False)
+    epoch = (time.perf_counter() - start) / n_epochs
     learner, draw, hit = make(), random.Random(0), 0
 
     def stop(*_):
@@ -347,10 +349,10 @@ def test_a_hundred_interrupts_at_any_moment():
 
     before = signal.signal(signal.SIGALRM, stop)
     try:
-        while hit < 100 and len(learner.history) < 400:
+        while hit < 100 and len(learner.history) < n_epochs:
             try:
-                signal.setitimer(signal.ITIMER_REAL, draw.uniform(1e-4, 0.02))
-                learner.fit(400 - len(learner.history), progress=False)
+                signal.setitimer(signal.ITIMER_REAL, draw.uniform(1e-4, 6 * epoch))
+                learner.fit(n_epochs - len(learner.history), progress=False)
             except KeyboardInterrupt:
                 hit += 1
             finally:
@@ -364,7 +366,7 @@ def test_a_hundred_interrupts_at_any_moment():
     finally:
         signal.signal(signal.SIGALRM, before)
     assert hit == 100
-    learner.fit(400 - len(learner.history), progress=False)
+    learner.fit(n_epochs - len(learner.history), progress=False)
     assert same(ended(learner), ended(whole))
 
 
