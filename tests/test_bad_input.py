@@ -194,6 +194,14 @@ def said(error):
     return " ".join([str(error), *getattr(error, "__notes__", [])]).replace("\n", " ")
 
 
+def test_the_table_has_each_public_name():
+    public = mnist_walkthrough.__all__
+    names = {name for name in public if callable(getattr(mnist_walkthrough, name))}
+    given = " ".join(code for code, _, _ in ROWS)
+    assert len(names) > 20
+    assert names <= set(re.findall(r"\w+", given))
+
+
 @pytest.mark.parametrize(("code", "kind", "words"), ROWS, ids=[row[0] for row in ROWS])
 def test_is_refused_in_these_words(code, kind, words, tmp_path):
     with pytest.raises(Exception) as caught:  # noqa: PT011
