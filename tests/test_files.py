@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFile
@@ -390,6 +390,7 @@ def encoded(pixels, filters, level):
     database=None,
     suppress_health_check=[HealthCheck.too_slow],  # the machine may be busy
 )
+@example(np.eye(28, dtype=np.uint8), 0, 6, False)
 @given(
     hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)),
     st.integers(0, 2**32 - 1),
@@ -399,7 +400,7 @@ def encoded(pixels, filters, level):
 def test_decoding_undoes_encoding(tmp_path_factory, pixels, seed, level, optimize):
     "Of any image up to 40 x 40, with any filters, whoever wrote it; hypothesis' simple ones and noise."
     g = np.random.default_rng(seed)
-    read = Reader(tmp_path_factory.getbasetemp(), b"")
+    read = Reader(tmp_path_factory.getbasetemp(), encoded(np.eye(28, dtype=np.uint8), [0] * 28, 6))
     for image in (pixels, g.integers(256, size=pixels.shape, dtype=np.uint8)):
         filters = g.integers(5, size=len(image)).tolist()
         Image.fromarray(image).save(
@@ -413,7 +414,7 @@ def test_decoding_undoes_encoding(tmp_path_factory, pixels, seed, level, optimiz
 @pytest.mark.parametrize("filter_type", range(5))
 def test_each_filter_at_every_size(tmp_path, filter_type):
     g = np.random.default_rng(filter_type)
-    read = Reader(tmp_path, b"")
+    read = Reader(tmp_path, encoded(np.eye(28, dtype=np.uint8), [0] * 28, 6))
     for shape in itertools.product((1, 2, 3, 17, 40), repeat=2):
         image = g.integers(256, size=shape, dtype=np.uint8)
         content = encoded(image, [filter_type] * len(image), 6)
