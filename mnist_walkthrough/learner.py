@@ -315,11 +315,10 @@ def optimizer_state(
     if not isinstance(optimizer, Optimizer):
         return None
     place = {p: i for i, p in enumerate(optimizer.params)}
-    kept = {
-        name: {place[p]: v for p, v in value.items()} if isinstance(value, dict) else value
-        for name, value in vars(optimizer).items()
-        if name != "params"
-    }
+    kept = {name: value for name, value in vars(optimizer).items() if name != "params"}
+    for name, value in kept.items():
+        if isinstance(value, dict) and value and value.keys() <= place.keys():
+            kept[name] = {"by parameter": {place[p]: v for p, v in value.items()}}
     return kind | copy.deepcopy(kept)
 
 # %% ../nbs/07_learner.ipynb #load-optimizer-state
@@ -343,8 +342,8 @@ def load_optimizer_state(
     if {*state, "params"} != vars(optimizer).keys():
         raise ValueError(f"its optimizer has {sorted(state)}; this one has others")
     for name, value in state.items():
-        if isinstance(value, dict):
-            pairs = [(optimizer.params[i], v) for i, v in value.items()]
+        if isinstance(value, dict) and value.keys() == {"by parameter"}:
+            pairs = [(optimizer.params[i], v) for i, v in value["by parameter"].items()]
             value = {p: to_device(v, p.device) for p, v in pairs}
         setattr(optimizer, name, value)
 

@@ -34,6 +34,7 @@ from mnist_walkthrough.learner import (
 )
 from mnist_walkthrough.loader import RandomOrder
 from mnist_walkthrough.metric import accuracy
+from mnist_walkthrough.optimizer import Optimizer
 from mnist_walkthrough.speed import FastLearner
 
 
@@ -195,6 +196,36 @@ def test_what_an_optimizer_remembers_is_put_back(optimizer):
     assert same(optimizer_state(b.optimizer), kept)
     b.fit(1, progress=False)
     assert same(optimizer_state(a.optimizer), kept), "what is put back is a copy"
+
+
+@pytest.mark.parametrize("key", ["name", "number", "parameter"])
+def test_an_optimizer_of_a_reader_may_keep_its_memory_by_any_key(key, tmp_path):
+    class Mine(Optimizer):
+        def __init__(self, params):
+            super().__init__(params)
+            self.velocity = {}
+
+        @torch.no_grad()
+        def step(self):
+            for i, p in enumerate(self.params):
+                k = {"name": f"p{i}", "number": i, "parameter": p}[key]
+                self.velocity[k] = 0.9 * self.velocity.get(k, 0) + p.grad
+                p -= 0.05 * self.velocity[k]
+
+    def new(seed, callbacks=()):
+        learner = make(seed=seed)
+        learner.optimizer, learner.callbacks = Mine(learner.model.parameters()), list(callbacks)
+        return learner
+
+    whole = new(1, [Save(tmp_path)])
+    whole.fit(4, progress=False)
+    rest = new(2)
+    rest.load(tmp_path / "2")
+    rest.loss_fn = At(cross_entropy, 7)
+    with pytest.raises(KeyboardInterrupt):
+        rest.fit(2, progress=False)
+    rest.fit(4 - len(rest.history), progress=False)
+    assert same(ended(rest), ended(whole))
 
 
 def test_what_an_optimizer_remembers_moves_to_the_device_of_its_parameters():
